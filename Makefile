@@ -1,0 +1,79 @@
+# Everything here needs Python 3.11 or newer, git and make. Nothing is installed outside .venv.
+
+PYTHON ?= python3
+SEEDS ?= 100
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+DEMO := $(BIN)/worker dev --demo
+SIMULATE := $(BIN)/python -m worker.testing.simulate --seeds $(SEEDS)
+BENCH := $(BIN)/python -m benchmarks
+TESTS := $(BIN)/python scripts/run_tests.py
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check fmt bench simulate generate lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.runtime ## Watch three instances elect, work, die and recover (about a minute; ARGS=… are passed on)
+	$(DEMO) $(ARGS)
+
+test: $(VENV)/.test ## Run all tests (ARGS="-k election" are passed to pytest)
+	$(TESTS) $(ARGS)
+
+check: $(VENV)/.test ## Lint, format, types, import rules, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generated.py --check
+
+fmt: $(VENV)/.test ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.test ## Run the benchmarks and print their tables
+	$(BENCH) $(ARGS)
+
+simulate: $(VENV)/.test ## Run the fleet on virtual time under faults: SEEDS=500, ARGS="--seed 7" replays one
+	$(SIMULATE) $(ARGS)
+
+generate: $(VENV)/.test ## Write the generated files: .env.example, docs/settings.md, the drawing in docs/design.md
+	$(BIN)/python scripts/generated.py
+
+clean: ## Delete .venv and everything that a tool has cached
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+
+# --- dependencies: exact versions with hashes; `make lock` after a change in pyproject.toml -------------------------
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
+
+lock: $(VENV)/.created ## Pin all dependencies anew (ARGS=--upgrade takes the newest)
+	$(PIP) --require-hashes -r requirements/lock.txt
+	$(LOCK) pyproject.toml --group check -o requirements/test.txt
+	$(LOCK) pyproject.toml -c requirements/test.txt -o requirements/runtime.txt
+	$(LOCK) --group build -c requirements/test.txt -o requirements/build.txt
+	$(LOCK) --group lock -c requirements/test.txt -o requirements/lock.txt
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Cloud Worker needs Python 3.11 or newer: name one, as in "make PYTHON=python3.12 test"' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.created requirements/build.txt requirements/runtime.txt pyproject.toml
+	$(PIP) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime requirements/test.txt
+	$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@

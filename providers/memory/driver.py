@@ -1,0 +1,43 @@
+"""Clients of one simulated store. Faults are injected outside: in the lane, or by the conformance suite's wrapper."""
+
+from __future__ import annotations
+
+from providers.interface import Capabilities, Client, Documents, Expiry, Host, Lease, NoHost, Queue
+from providers.lease_on_documents import LeaseOnDocuments
+from providers.memory.store import MemoryStore
+
+LIMIT = 256 * 1024
+"""Bytes of a message: what most stores take, so that a test meets the limit that a fleet will meet."""
+
+CAPABILITIES = Capabilities(
+    ordered=True, atomic_move=True, long_poll=False, batch=1000, limit=LIMIT, expiry=Expiry.OBSERVER
+)
+
+
+class MemoryDriver:
+    """Opens clients of `store`. Lesser `capabilities` make the portable provider take the way of lesser stores."""
+
+    def __init__(self, store: MemoryStore | None = None, *, capabilities: Capabilities = CAPABILITIES) -> None:
+        self.url = "memory:"
+        self.capabilities = capabilities
+        self.store = MemoryStore() if store is None else store
+
+    def open(self, total: float) -> Client:
+        """Return a client. Nothing here takes time, so `total` bounds nothing."""
+        return MemoryClient(self.store)
+
+
+class MemoryClient:
+    """One client of a simulated store: they all see the same, at once."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.documents: Documents = store.documents
+        self.queue: Queue = store.queue
+        self.host: Host = NoHost()
+
+    def lease(self, role: str) -> Lease:
+        """Return the lease of one role."""
+        return LeaseOnDocuments(self.documents, role)
+
+    def close(self) -> None:
+        """Nothing to close."""

@@ -1,0 +1,129 @@
+"""What a user writes against: an `App` collects functions and what they ask for. It does no IO.
+
+    app = App()
+
+    @app.queue("orders", partitions=16, key="customer")
+    async def charge(order: Order, message: Message) -> None: ...
+
+    @app.leader
+    async def watch_suppliers(leadership: Leadership) -> None: ...
+
+Whatever can be refused is refused here, at import, with one sentence that names the value.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from worker.core.names import check_queue_name
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+Mode = Literal["assigned", "shared"]
+Order = Literal["none", "key", "strict"]
+
+MAX_PARTITIONS = 1000
+"""Partition names carry up to three digits, and a plan must stay a document of sensible size."""
+
+
+class BadApp(ValueError):
+    """A declaration cannot work; the message names the value and the fix."""
+
+
+@dataclass(frozen=True)
+class QueueSpec:
+    """One logical queue and its handler, as declared."""
+
+    name: str
+    handler: Callable[..., Any]
+    partitions: int
+    mode: Mode
+    key: str | None  # field of the body that decides the partition
+    order: Order
+    max_attempts: int
+    timeout: float  # seconds a handler may take
+    body: type | None  # what the handler wants its first argument parsed into; None: the JSON as it is
+    wants_message: bool
+
+
+@dataclass(frozen=True)
+class LeaderSpec:
+    """One leader job, as declared."""
+
+    name: str
+    function: Callable[..., Any]
+    wants_leadership: bool
+
+
+class App:
+    """A registry of queue handlers and leader jobs.
+
+    `lifespan` is an async context manager factory: entered before the first handler runs, left after the last
+    one has ended, on the same thread and loop as the handlers.
+    """
+
+    def __init__(self, *, lifespan: Lifespan | None = None) -> None:
+        self.lifespan: Lifespan = lifespan or nullcontext
+        self.queues: dict[str, QueueSpec] = {}
+        self.leader_jobs: dict[str, LeaderSpec] = {}
+
+    def queue(
+        self,
+        name: str,
+        *,
+        partitions: int = 1,
+        mode: Mode = "assigned",
+        key: str | None = None,
+        order: Order = "key",
+        max_attempts: int = 5,
+        timeout: float = 300.0,
+    ) -> Callable[[Function], Function]:
+        """Declare the handler of a logical queue.
+
+        `mode="assigned"` gives every partition one owner at a time; `mode="shared"` lets all instances compete for
+        one physical queue and needs no leader. `key` names the field of the body whose value keeps messages together.
+        `order="strict"` blocks a partition behind a failing message, where the store can keep order at all.
+        """
+        check_queue_name(name)
+        if name in self.queues:
+            raise BadApp(f"queue {name!r} has two handlers: {self.queues[name].handler.__name__} and one more")
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise BadApp(f"queue {name!r}: partitions={partitions} must be from 1 to {MAX_PARTITIONS}")
+        if mode == "shared" and (partitions != 1 or key is not None or order == "strict"):
+            raise BadApp(f"queue {name!r}: mode='shared' has no owners, so it takes no partitions, key or strict order")
+        if max_attempts < 1:
+            raise BadApp(f"queue {name!r}: max_attempts={max_attempts} must be at least 1")
+        if not timeout > 0:
+            raise BadApp(f"queue {name!r}: timeout={timeout} must be a positive number of seconds")
+
+        def register(function: Function) -> Function:
+            body, wants_message = _handler_signature(name, function)
+            self.queues[name] = QueueSpec(
+                name, function, partitions, mode, key, order, max_attempts, timeout, body, wants_message
+            )
+            return function
+
+        return register
+
+    def leader(self, function: Function) -> Function:
+        """Declare a job that runs on the leader, and nowhere else, for as long as it leads."""
+        name = function.__name__
+        if name in self.leader_jobs:
+            raise BadApp(f"two leader jobs are called {name!r}")
+        wants = len(inspect.signature(function).parameters)
+        if wants > 1:
+            raise BadApp(f"leader job {name!r} takes {wants} arguments: it gets a Leadership, or nothing")
+        self.leader_jobs[name] = LeaderSpec(name, function, wants == 1)
+        return function
+
+
+def _handler_signature(queue: str, function: Callable[..., Any]) -> tuple[type | None, bool]:
+    parameters = list(inspect.signature(function).parameters)
+    if not 1 <= len(parameters) <= 2:
+        raise BadApp(f"handler {function.__name__!r} of queue {queue!r} must take the body, and may take the Message")
+    hint = get_type_hints(function).get(parameters[0])
+    return (None if hint in (None, Any, dict) else hint), len(parameters) == 2

@@ -1,0 +1,124 @@
+"""The leader's count of the fleet: who is alive, what each handles, holds and has released.
+
+One listing of beats and one of statuses a round; a status is read only when its version has changed. Absence is not
+death, and neither is an answer that came late: `worker.core.roster` judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from providers.body import decode
+from providers.interface import BadDocument, NotFound, Version
+from worker.core.plan import Plan
+from worker.core.planner import Candidate
+from worker.core.roster import Roster, patience
+from worker.ports import Ports
+
+BEATS, MEMBERS = "beats/", "members/"
+
+GAP = 2
+"""Member renew intervals without a listing after which the leader trusts none of its clocks and starts them afresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What one session says of itself."""
+
+    id: str
+    state: str  # "ready", "draining" or "left"
+    queues: Mapping[str, int]
+    active: Mapping[str, int]
+    released: Mapping[str, int]
+    heir: Mapping[str, Any] | None
+    at: str
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One round's facts."""
+
+    statuses: Mapping[str, Status]
+    alive: frozenset[str]
+    dead: frozenset[str]  # verdicts: these sessions can not act any more
+    beats: Mapping[str, Version] = field(default_factory=dict)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Those that may own partitions, or still do."""
+        return [
+            Candidate(id=status.id, queues=status.queues, released=status.released, draining=status.state != "ready")
+            for status in self.statuses.values()
+            if status.id in self.alive and status.state != "left"
+        ]
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Sessions that are proven unable to act: judged dead, or left in good order."""
+        return self.dead | {status.id for status in self.statuses.values() if status.state == "left"}
+
+
+class Census:
+    """Counts the fleet for one term: a new leader starts its observation afresh."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._roster = Roster(patience=patience(ports.member), gap=GAP * ports.member.renew)
+        self._statuses: dict[str, Status] = {}
+        self._reported: set[tuple[str, Version]] = set()
+
+    async def take(self, plan: Plan) -> Count:
+        """List beats and statuses, read what has changed, and judge. Raises ProviderError."""
+        sent = self._ports.clock.now()
+        beats = await self._list(BEATS)
+        received = self._ports.clock.now()
+        self._roster.expect((item.owner for item in plan.partitions.values() if item.owner is not None), received)
+        self._roster.saw(beats, sent=sent, received=received)
+        listed = await self._list(MEMBERS)
+        for id in self._statuses.keys() - listed.keys():
+            del self._statuses[id]
+        for id, version in listed.items():
+            known = self._statuses.get(id)
+            if known is None or known.version != version:
+                await self._read(id, version)
+        return Count(dict(self._statuses), self._roster.alive, self._roster.dead, beats)
+
+    async def _list(self, prefix: str) -> dict[str, Version]:
+        stamps = await self._ports.provider.documents.list(prefix)
+        return {stamp.key.removeprefix(prefix): stamp.version for stamp in stamps}
+
+    async def _read(self, id: str, version: Version) -> None:
+        if (id, version) in self._reported:
+            return
+        try:
+            document = await self._ports.provider.documents.read(MEMBERS + id)
+            if document is not None:
+                self._statuses[id] = _status(id, decode(document.body, MEMBERS + id), document.stamp.version)
+        except NotFound:
+            self._statuses.pop(id, None)
+        except BadDocument as exc:
+            self._reported.add((id, version))  # said once; the last good status stays in force
+            self._ports.events.problem(f"the status of {id} is kept out: {exc}")
+
+
+def _status(id: str, fields: Mapping[str, Any], version: Version) -> Status:
+    try:
+        return Status(
+            id=id,
+            state=str(fields["state"]),
+            queues=_numbers(fields["queues"]),
+            active=_numbers(fields["active"]),
+            released=_numbers(fields["released"]),
+            heir=fields.get("heir") if isinstance(fields.get("heir"), dict) else None,
+            at=str(fields.get("at", "")),
+            version=version,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise BadDocument(f"{MEMBERS}{id} lacks or garbles a field: {exc!r}") from exc
+
+
+def _numbers(value: Mapping[str, Any]) -> dict[str, int]:
+    return {str(name): int(number) for name, number in value.items()}

@@ -1,0 +1,273 @@
+"""One physical queue in the hands of one instance: receive, handle, acknowledge, extend, retry, dead-letter.
+
+A receive is a started handler call: nothing is fetched ahead, so that the store's count of receives is the count of
+attempts, and a handler that kills its process still runs out of them.
+
+    handled       delete
+    failed        visible again after an exponential back-off with jitter
+    failed for good, cannot be parsed, or received more often than allowed
+                  to the dead-letter queue with its error: sent there, then deleted here
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from providers.interface import NotFound, ProviderError, Received, Refused
+from worker import handlers
+from worker.app import QueueSpec
+from worker.clock import wait_for
+from worker.context import Message
+from worker.core.backoff import delay
+from worker.core.dead_letter import Failure, dead_letter
+from worker.core.envelope import BadMessage, Envelope, key_of, unwrap
+from worker.core.names import dead_letter_queue
+from worker.errors import Fenced
+from worker.parsing import parse_body
+from worker.ports import Ports
+from worker.statedoc import partition_state
+
+RETRY_BASE = 1.0
+"""Seconds before the first retry, about; doubled with every further attempt."""
+
+RETRY_CAP = 300.0
+"""The longest pause between two attempts, in seconds."""
+
+REMEMBERED = 10_000
+"""Messages whose success is remembered, so that a copy made by the router is dropped (best effort, in memory)."""
+
+IDLE_FIRST, IDLE_CAP = 0.05, 1.0
+"""Seconds between polls of an idle queue where the store has no long poll: doubled up to the cap."""
+
+LONG_POLL = 10.0
+"""Seconds that a long poll waits in the store, where it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What all consumers of one instance share."""
+
+    slots: asyncio.Semaphore  # handlers that may run at once
+    paused: Callable[[str], bool]  # is this logical queue paused?
+    may_start: Callable[[], bool]  # is the right to act in owned partitions fresh enough to start work?
+
+
+class Consumer:
+    """Works one physical queue until stopped. `fence` is None in a shared queue, which nobody owns."""
+
+    def __init__(self, spec: QueueSpec, partition: str, fence: int | None, ports: Ports, share: Share) -> None:
+        self.partition, self.fence = partition, fence
+        self._spec, self._ports, self._share = spec, ports, share
+        self._queue = ports.provider.queue
+        self._hide_for = ports.member.lease
+        self._events = ports.events.bind(queue=spec.name, partition=partition, fence=fence)
+        self._stopping = asyncio.Event()
+        self._finished: OrderedDict[str, None] = OrderedDict()
+        self._handling: asyncio.Task[object] | None = None
+        self._revoked = False
+        self._turned = ports.clock.now()
+
+    def stop(self) -> None:
+        """Receive no more; a running handler finishes. `run` then returns."""
+        self._stopping.set()
+
+    def revoke(self) -> None:
+        """Stop, and cancel the running handler: the right to act is over."""
+        self._revoked = True
+        self._stopping.set()
+        if self._handling is not None:
+            self._handling.cancel()
+
+    def stuck(self, limit: float) -> bool:
+        """Say whether the loop has not turned for `limit` seconds, although no handler is running."""
+        return self._handling is None and self._ports.clock.now() - self._turned > limit
+
+    async def run(self) -> None:
+        """Consume until stopped. Returns only when the last handler call has ended."""
+        idle = IDLE_FIRST
+        while not self._stopping.is_set():
+            self._turned = self._ports.clock.now()
+            if self._share.paused(self._spec.name) or not self._allowed():
+                await self._pause(IDLE_CAP)
+                continue
+            async with self._share.slots:
+                found = await self._receive_one() if not self._stopping.is_set() else False
+            if found:
+                idle = IDLE_FIRST
+            else:
+                await self._pause(idle * (0.75 + self._ports.clock.random() / 2))
+                idle = min(IDLE_CAP, idle * 2)
+
+    def _allowed(self) -> bool:
+        return self.fence is None or self._share.may_start()
+
+    async def _pause(self, seconds: float) -> None:
+        await wait_for(self._stopping, seconds)
+
+    async def _receive_one(self) -> bool:
+        wait = LONG_POLL if self._ports.provider.capabilities.long_poll else 0.0
+        try:
+            messages = await self._queue.receive(self.partition, 1, self._hide_for, wait)
+        except NotFound:
+            await self._ensure()
+            return False
+        except ProviderError as exc:
+            self._events.problem(f"nothing can be received: {exc}")
+            await self._pause(self._ports.leader.renew)
+            return False
+        for received in messages:
+            if self._revoked or not self._allowed():
+                await self._attempt(self._queue.release(self.partition, received.receipt))
+            else:
+                await self._take(received)
+        return bool(messages)
+
+    async def _ensure(self) -> None:
+        await self._attempt(self._queue.ensure(self.partition, ordered=self._spec.order == "strict"))
+
+    # --- one message ---
+
+    async def _take(self, received: Received) -> None:
+        """Handle one message and settle it; never raises for what the message or its handler does."""
+        held = _Held(received.receipt)
+        if received.attempts > self._spec.max_attempts:
+            error = f"received {received.attempts} times, and no handler has ever come back with an answer"
+            await self._bury(received, held, Failure(error, "worker.NeverReturned", "", *self._where(received)))
+            return
+        try:
+            envelope = unwrap(received.body)
+            key = envelope.key if envelope.key is not None else key_of(envelope.body, self._spec.key)
+            body = parse_body(self._spec.body, envelope.body)
+        except BadMessage as exc:
+            await self._bury(received, held, Failure(str(exc), "worker.BadMessage", "", *self._where(received)))
+            return
+        id = envelope.id or received.id
+        if id in self._finished:
+            await self._attempt(self._queue.delete(self.partition, held.receipt))
+            return
+        await self._handle(received, held, envelope, self._message(received, id, key, envelope), body)
+
+    async def _handle(
+        self, received: Received, held: _Held, envelope: Envelope, message: Message, body: object
+    ) -> None:
+        clock, name = self._ports.clock, f"handler of {self.partition}"
+        started = clock.now()
+        args = [body, message] if self._spec.wants_message else [body]
+        self._ports.deadman.arm(name, started + self._spec.timeout + self._ports.member.grace)
+        extending = asyncio.create_task(self._extend(held))
+        self._handling = asyncio.create_task(
+            handlers.call(self._ports.handlers, self._spec.handler, args, self._spec.timeout)
+        )
+        try:
+            await handlers.ended(self._handling)
+        finally:
+            handling, self._handling = self._handling, None
+            self._ports.deadman.disarm(name)
+            extending.cancel()
+            await handlers.ended(extending)
+        seconds = round(clock.now() - started, 6)
+        error = asyncio.CancelledError() if handling.cancelled() else handling.exception()
+        facts = {"message": message.id, "attempt": received.attempts, "seconds": seconds}
+        if error is None:
+            self._remember(message.id)
+            self._events.emit("message.handled", **facts, enqueued_at=received.enqueued_at)
+            await self._attempt(self._queue.delete(self.partition, held.receipt))
+        elif isinstance(error, asyncio.CancelledError):
+            await self._attempt(self._queue.release(self.partition, held.receipt))
+        elif isinstance(error, Fenced):
+            self._events.emit("write.refused", **facts, error=str(error))
+            await self._attempt(self._queue.release(self.partition, held.receipt))
+        elif received.attempts >= self._spec.max_attempts:
+            await self._bury(received, held, _failure(error, *self._where(received)), message)
+        else:
+            pause = delay(received.attempts - 1, base=RETRY_BASE, cap=RETRY_CAP, random=clock.random())
+            self._events.emit("message.retried", **facts, error=_one_line(error), delay=round(pause, 3))
+            await self._attempt(self._queue.release(self.partition, held.receipt, pause))
+
+    def _message(self, received: Received, id: str, key: str | None, envelope: Envelope) -> Message:
+        return Message(
+            id=id,
+            queue=self._spec.name,
+            partition=self.partition,
+            key=key,
+            body=envelope.body,
+            attempt=received.attempts,
+            fence=self.fence,
+            enqueued_at=received.enqueued_at,
+            log=self._events.log.bind(message=id, attempt=received.attempts),
+            _state=partition_state(self._ports, self._spec, self.partition, self.fence),
+        )
+
+    async def _extend(self, held: _Held) -> None:
+        """Keep the message hidden for as long as its handler runs."""
+        while True:
+            await self._ports.clock.sleep(self._hide_for / 3)
+            try:
+                held.receipt = await self._queue.extend(self.partition, held.receipt, self._hide_for)
+            except Refused:
+                self._events.problem("a message in hand was taken over by another receive: it may be handled twice")
+                return
+            except ProviderError as exc:
+                self._events.problem(f"a message in hand could not be kept hidden: {exc}")
+
+    async def _bury(self, received: Received, held: _Held, failure: Failure, message: Message | None = None) -> None:
+        id = message.id if message else _id_of(received)
+        key = message.key if message else None
+        letter = dead_letter(received.body, failure, id=id, key=key, limit=self._queue.limit)
+        to = dead_letter_queue(self._spec.name)
+        try:
+            await self._queue.move(self.partition, replace(received, receipt=held.receipt), to, letter)
+        except NotFound:
+            await self._attempt(self._queue.ensure(to))
+            return  # it is visible again later, and then goes there
+        except ProviderError as exc:
+            self._events.problem(f"a dead letter could not be moved to {to}; it will be tried again: {exc}")
+            return
+        self._events.emit(
+            "message.dead_lettered", message=id, attempt=received.attempts, error=failure.error.split("\n")[0][:500]
+        )
+
+    def _where(self, received: Received) -> tuple[int, str, str, str]:
+        at = datetime.fromtimestamp(self._ports.clock.wall(), UTC).isoformat()
+        return received.attempts, self._spec.name, self.partition, at
+
+    def _remember(self, id: str) -> None:
+        self._finished[id] = None
+        while len(self._finished) > REMEMBERED:
+            self._finished.popitem(last=False)
+
+    async def _attempt(self, request: Awaitable[object]) -> None:
+        """Await a request whose failure costs only time: the message becomes visible again by itself."""
+        try:
+            await request
+        except ProviderError as exc:
+            self._events.problem(f"a message could not be settled; it will come back: {exc}")
+
+
+@dataclass(slots=True)
+class _Held:
+    """The newest receipt of a message in hand: every extension changes it."""
+
+    receipt: str
+
+
+def _failure(error: BaseException, attempts: int, queue: str, partition: str, at: str) -> Failure:
+    kind = type(error)
+    trace = "".join(traceback.format_exception(error))
+    return Failure(str(error), f"{kind.__module__}.{kind.__qualname__}", trace, attempts, queue, partition, at)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0][:500]
+
+
+def _id_of(received: Received) -> str:
+    try:
+        return unwrap(received.body).id or received.id
+    except BadMessage:
+        return received.id

@@ -1,0 +1,66 @@
+"""The leader's broom: what nobody needs any more is deleted, a little every round, and never in a hurry.
+
+Sessions that have left, once no plan names them; dead ones after a day; term records beyond the newest thousand.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from providers.interface import ProviderError, Stamp
+from worker.census import BEATS, MEMBERS, Count
+from worker.core.plan import Plan
+from worker.opening import terms_prefix
+from worker.ports import Ports
+
+KEEP_DEAD = timedelta(hours=24)
+"""For people who look for what happened: a dead session's documents stay for a day."""
+
+KEEP_TERMS = 1000
+"""Term records that stay; their numbers are never reused, because the lease and the plan remember the highest."""
+
+EVERY = 60.0
+"""Seconds between two sweeps."""
+
+
+class Janitor:
+    """Sweeps for one term."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._next = ports.clock.now() + EVERY
+
+    async def tidy(self, plan: Plan | None, count: Count | None) -> None:
+        """Sweep, if it is time to. A store that refuses costs nothing: the next sweep tries again."""
+        now = self._ports.clock.now()
+        if now < self._next or plan is None or count is None:
+            return
+        self._next = now + EVERY
+        try:
+            await self._sweep_members(plan, count)
+            await self._sweep_terms()
+        except ProviderError as exc:
+            self._ports.events.problem(f"sweeping stopped early: {exc}")
+
+    async def _sweep_members(self, plan: Plan, count: Count) -> None:
+        named = {who for item in plan.partitions.values() for who in (item.owner, item.next)}
+        wall = datetime.fromtimestamp(self._ports.clock.wall(), UTC)
+        for status in count.statuses.values():
+            if status.id in named or status.id not in count.gone:
+                continue
+            if status.state == "left" or wall - _when(status.at, wall) > KEEP_DEAD:
+                if status.id in count.beats:
+                    await self._ports.provider.documents.delete(Stamp(BEATS + status.id, count.beats[status.id]))
+                await self._ports.provider.documents.delete(Stamp(MEMBERS + status.id, status.version))
+
+    async def _sweep_terms(self) -> None:
+        stamps = await self._ports.provider.documents.list(terms_prefix("leader"))
+        for stamp in stamps[:-KEEP_TERMS]:
+            await self._ports.provider.documents.delete(stamp)
+
+
+def _when(text: str, otherwise: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return otherwise

@@ -1,0 +1,307 @@
+"""Membership: my beat and my status out, the plan and the control document in.
+
+A session is one life of this instance's trust. It beats; while its beats get through, it may act in what the plan
+grants to it. When they do not, it stops its work at `stop_at`, and the kernel ends the process at the deadline if
+work is left. A session whose trust has run out is never used again: a new one starts from nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from providers.body import decode
+from providers.interface import BadDocument, Heir, NotFound, ProviderError, Version
+from worker import handlers
+from worker.app import App
+from worker.clock import wait_for
+from worker.consumer import Share
+from worker.core import election
+from worker.core.election import Trust
+from worker.core.intents import Control, Repartition
+from worker.core.intents import parse as parse_control
+from worker.core.names import member_id
+from worker.core.plan import Plan, plan_from_fields
+from worker.own import OwnDocument
+from worker.ownership import Ownership
+from worker.ports import Ports
+
+TRUST = "membership"
+"""The dead-man's entry of a session that owns work."""
+
+
+class Member:
+    """This instance in the fleet: one session after the other, until closed. Control thread only.
+
+    `become_heir` is the elector's; `on_drain` is called when an operator drains this very session.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        ports: Ports,
+        slots: asyncio.Semaphore,
+        become_heir: Callable[[], Heir],
+        on_drain: Callable[[str], None],
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.plan: Plan | None = None
+        self.control = Control()
+        self.session: Session | None = None
+        self.app, self.ports, self.slots = app, ports, slots
+        self.become_heir, self.on_drain, self.facts = become_heir, on_drain, facts
+        self._closing = asyncio.Event()
+
+    @property
+    def rank(self) -> int | None:
+        """My place among the plan's successors, from 0; None when I am not one of them."""
+        if self.plan is None or self.session is None or self.session.id not in self.plan.successors:
+            return None
+        return self.plan.successors.index(self.session.id)
+
+    def close(self) -> None:
+        """Release everything and end `run`: running handlers finish first."""
+        self._closing.set()
+        if self.session is not None:
+            self.session.drain()
+
+    async def run(self) -> None:
+        """Be a member, in one session after the other."""
+        while not self._closing.is_set():
+            self.session = Session(self, self.ports.clock.token())
+            await self.session.run()
+            if not self._closing.is_set():
+                await wait_for(self._closing, self.ports.member.jitter)
+
+
+class Session:
+    """One life of trust. `run` returns when it is over and nothing of it acts any more."""
+
+    def __init__(self, member: Member, session: str) -> None:
+        ports = replace(member.ports, events=member.ports.events.bind(session=session))
+        self.session = session
+        self.id = member_id(ports.instance, session)
+        self.trust: Trust | None = None
+        self._member, self._ports, self._timings = member, ports, ports.member
+        share = Share(member.slots, lambda queue: queue in member.control.paused, self._may_start)
+        assigned = {name: spec for name, spec in member.app.queues.items() if spec.mode == "assigned"}
+        self.ownership = Ownership(self.id, assigned, ports, share, self._mark)
+        self._queues = {name: spec.partitions for name, spec in assigned.items()}
+        self._beat_document = OwnDocument(ports.provider.documents, f"beats/{self.id}", ports.clock)
+        self._status_document = OwnDocument(ports.provider.documents, f"members/{self.id}", ports.clock)
+        self._dirty, self._over = asyncio.Event(), asyncio.Event()
+        self._heir: dict[str, object] | None = None
+        self._draining = False
+        self._plan_read_at = ports.clock.now()
+        self._offset = ports.clock.wall() - ports.clock.now()
+
+    def drain(self) -> None:
+        """Hand everything back and end this session in good order."""
+        self._draining = True
+        self._mark()
+
+    def _may_start(self) -> bool:
+        return self.trust is not None and self._ports.clock.now() < self.trust.stop_at
+
+    def _mark(self) -> None:
+        self._dirty.set()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self.ownership.busy and self.trust is not None:
+            self._ports.deadman.arm(TRUST, self.trust.deadline)
+        elif not self.ownership.busy:
+            self._ports.deadman.disarm(TRUST)
+
+    async def run(self) -> None:
+        """Join, act, and leave: in good order when drained, with everything cancelled when trust runs out."""
+        beating = asyncio.create_task(self._beat())
+        helpers = [asyncio.create_task(self._follow_plan()), asyncio.create_task(self._report())]
+        try:
+            await handlers.ended(beating)
+            if beating.exception() is not None:
+                self._ports.events.problem(f"beating failed: {beating.exception()!r}")
+        finally:
+            self._over.set()
+            for helper in helpers:
+                helper.cancel()
+            await handlers.ended(*helpers)
+            self.ownership.revoke()
+            await self.ownership.ended()
+            self._ports.deadman.disarm(TRUST)
+            self._ports.events.emit("member.left", reason=self._reason())
+
+    def _reason(self) -> str:
+        return "drained" if self._draining else "trust ran out"
+
+    # --- the beat ---
+
+    async def _beat(self) -> None:
+        """Beat until trust has run out, or until everything is handed back."""
+        beats, clock = 0, self._ports.clock
+        while not (self._draining and await self._left()):
+            now = clock.now()
+            if self.trust is not None and (now >= self.trust.stop_at or self._frozen()):
+                return
+            pause = self._timings.renew
+            if self._fit():
+                limit = None if self.trust is None else self.trust.stop_at - now
+                try:
+                    async with asyncio.timeout(limit):
+                        sent = await self._beat_document.write({"n": beats + 1})
+                except (TimeoutError, ProviderError) as exc:
+                    self._ports.events.problem(f"a beat did not get through: {exc!r}")
+                    pause = self._timings.total / 2
+                else:
+                    beats += 1
+                    self._trusted(sent, beats)
+                    pause = sent + self._timings.renew - clock.now()
+            if self.trust is not None:
+                pause = min(pause, self.trust.stop_at - clock.now())
+            await self._until_draining(pause)
+
+    def _trusted(self, sent: float, beats: int) -> None:
+        trust = election.trust_from(sent, self._timings)
+        if self._ports.clock.now() < (trust if self.trust is None else self.trust).stop_at:
+            self.trust = trust
+            self._offset = self._ports.clock.wall() - self._ports.clock.now()
+            self._arm()
+        if beats == 1:
+            self._ports.events.emit("member.joined")
+            self._mark()
+
+    def _frozen(self) -> bool:
+        return election.frozen(self._offset, self._ports.clock.wall() - self._ports.clock.now(), self._timings)
+
+    def _fit(self) -> bool:
+        """Whether this session does what a beat vouches for: it has read the plan, and its consumers turn."""
+        read = self._ports.clock.now() - self._plan_read_at <= self._timings.lease
+        turning = not self.ownership.stuck(self._timings.lease)
+        if not (read and turning):
+            what = "a consumer stands still" if read else "the plan could not be read"
+            self._ports.events.problem(f"no beat, because {what} for {self._timings.lease:g} s")
+        return read and turning
+
+    async def _until_draining(self, seconds: float) -> None:
+        """Pause between beats; while draining, look more often whether everything is handed back."""
+        if not self._draining:
+            await wait_for(self._member._closing, seconds)
+        else:
+            await self._ports.clock.sleep(min(seconds, self._ports.leader.jitter))
+
+    async def _left(self) -> bool:
+        """Hand everything back; True once the last status that says so is written, or cannot be."""
+        self.ownership.close()
+        if self.ownership.busy:
+            return False
+        try:
+            await self._write_status("left")
+        except ProviderError as exc:
+            self._ports.events.problem(f"the last status could not be written: {exc}")
+        return True
+
+    # --- the status ---
+
+    async def _report(self) -> None:
+        """Write the status whenever something in it has changed."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            if self.trust is None:
+                continue  # the first beat marks it again
+            try:
+                await self._write_status("draining" if self._draining else "ready")
+            except ProviderError as exc:
+                self._ports.events.problem(f"the status could not be written: {exc}")
+                self._dirty.set()
+                await self._ports.clock.sleep(self._timings.total)
+
+    async def _write_status(self, state: str) -> None:
+        at = datetime.fromtimestamp(self._ports.clock.wall(), UTC).isoformat()
+        await self._status_document.write(
+            {
+                **self._member.facts,
+                "instance": self._ports.instance,
+                "session": self.session,
+                "state": state,
+                "queues": self._queues,
+                "active": self.ownership.active,
+                "released": self.ownership.released,
+                "heir": self._heir,
+                "at": at,
+            }
+        )
+
+    # --- plan and control ---
+
+    async def _follow_plan(self) -> None:
+        plan_version: Version | None = None
+        control_version: Version | None = None
+        while True:
+            try:
+                plan_version = await self._read_plan(plan_version)
+                control_version = await self._read_control(control_version)
+            except ProviderError as exc:
+                self._ports.events.problem(f"plan or control could not be read: {exc}")
+            await self._ports.clock.sleep(self._ports.leader.renew)
+
+    async def _read_plan(self, known: Version | None) -> Version | None:
+        try:
+            document = await self._ports.provider.documents.read("plan", unless=known)
+        except NotFound:
+            document = None
+        self._plan_read_at = self._ports.clock.now()
+        if document is None:
+            return known
+        try:
+            plan, problems = plan_from_fields(decode(document.body, "plan"))
+        except BadDocument as exc:
+            self._ports.events.problem(f"the last good plan stays in force: {exc}")
+            return document.stamp.version
+        for problem in problems:
+            self._ports.events.problem(f"one record of the plan is kept out: {problem}")
+        last = self._member.plan
+        if last is None or (plan.term, plan.generation) > (last.term, last.generation):
+            self._member.plan = plan
+            self._prepare(plan)
+        if self._may_start():
+            self.ownership.apply(self._member.plan or plan)
+            return document.stamp.version
+        return None  # read it again: what it grants may only be started under trust
+
+    def _prepare(self, plan: Plan) -> None:
+        """Get ready to lead when the plan asks this session to."""
+        if plan.handover is None or plan.handover.to != self.id:
+            self._heir = None
+            return
+        heir = self._member.become_heir()
+        self._heir = {"term": plan.handover.term, "session": heir.session, "token": heir.token}
+        self._mark()
+
+    async def _read_control(self, known: Version | None) -> Version | None:
+        try:
+            document = await self._ports.provider.documents.read("control", unless=known)
+        except NotFound:
+            return None
+        if document is None:
+            return known
+        try:
+            self._member.control = parse_control(decode(document.body, "control"))
+        except BadDocument as exc:
+            self._ports.events.problem(f"the last good control document stays in force: {exc}")
+            return document.stamp.version
+        for problem in self._member.control.problems:
+            self._ports.events.problem(problem)
+        self.ownership.withdraw(
+            frozenset(order.queue for order in self._member.control.repartitions if self._is_due(order))
+        )
+        if self._member.control.draining(self.session) and not self._draining:
+            self._member.on_drain("an operator drains this session")
+        return document.stamp.version
+
+    def _is_due(self, order: Repartition) -> bool:
+        """Whether the plan still has the count that the order replaces; once it has the new one, the order is done."""
+        return self._member.plan is not None and self._member.plan.queues.get(order.queue) == order.old

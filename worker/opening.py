@@ -1,0 +1,108 @@
+"""Opening a term: find a number that nobody has used, and write down that it is taken.
+
+terms/<n>   created once, by whoever opens term n, never replaced: two leaders can never share a term, even
+            when the lease object was deleted, restored from a backup or overwritten by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from providers.body import decode, encode
+from providers.interface import BadDocument, LeaseView, NotFound, OutcomeUnknown, Refused, Unavailable
+from providers.provider import Provider
+from worker.clock import Clock
+from worker.core.election import LONGEST_LEASE
+from worker.core.timings import Timings
+
+TRIES = 8
+
+
+def terms_prefix(role: str) -> str:
+    """Return where the terms of a role are recorded."""
+    return "terms/" if role == "leader" else f"roles/{role}/terms/"
+
+
+def term_key(role: str, term: int) -> str:
+    """Return the key of one term's record; zero-padded, so that keys sort as numbers do."""
+    return f"{terms_prefix(role)}{term:012d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Who opens terms, and what the record says of them."""
+
+    provider: Provider
+    clock: Clock
+    role: str
+    instance: str
+    fleet: str
+    timings: Timings
+
+    async def highest(self) -> int:
+        """Return the highest recorded term; 0 when there is none."""
+        return max((number for number, _ in await self._recorded()), default=0)
+
+    async def history(self) -> float | None:
+        """Return how long, in seconds, a holder may still trust a lease object that is gone or unreadable.
+
+        The duration that the last opened term was granted; the longest that there is when its record does not
+        say; None when no term was ever opened. A claim that never opened its term never acted.
+        """
+        recorded = await self._recorded()
+        if not recorded:
+            return None
+        _, key = max(recorded)
+        try:
+            document = await self.provider.documents.read(key)
+            duration = decode(document.body if document else b"", key).get("duration")
+        except (NotFound, BadDocument):
+            return LONGEST_LEASE
+        return float(duration) if isinstance(duration, int | float) and duration > 0 else LONGEST_LEASE
+
+    async def record(self, term: int, session: str, view: LeaseView) -> bool:
+        """Write down that this session opens this term; say whether that is so. Raises Unavailable."""
+        key = term_key(self.role, term)
+        body = encode(
+            {
+                "nonce": self.clock.token(),
+                "term": term,
+                "fleet": self.fleet,
+                "instance": self.instance,
+                "session": session,
+                "opened_at": datetime.fromtimestamp(self.clock.wall(), UTC).isoformat(),
+                "duration": self.timings.lease,
+                "previous_end": _how_it_ended(view),
+            }
+        )
+        for _ in range(TRIES):
+            try:
+                await self.provider.documents.create(key, body)
+            except OutcomeUnknown:
+                continue  # created again: refused if it has landed, and then its session tells whose it is
+            except Refused:
+                return await self._opened_by(key) == session
+            return True
+        raise Unavailable(f"{key}: nobody knows whether it was written")
+
+    async def _opened_by(self, key: str) -> object:
+        try:
+            document = await self.provider.documents.read(key)
+            return decode(document.body if document else b"", key).get("session")
+        except (NotFound, BadDocument):
+            return None
+
+    async def _recorded(self) -> list[tuple[int, str]]:
+        prefix = terms_prefix(self.role)
+        stamps = await self.provider.documents.list(prefix)
+        names = [(stamp.key.removeprefix(prefix), stamp.key) for stamp in stamps]
+        return [(int(name), key) for name, key in names if name.isdecimal()]
+
+
+def _how_it_ended(view: LeaseView) -> str:
+    if view.version is None or view.garbled:
+        return "unknown"
+    if view.handed:
+        return "handed over"
+    return "resigned" if view.free or view.holder is None else "expired"

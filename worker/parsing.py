@@ -1,0 +1,30 @@
+"""Turns a message's JSON into what its handler asks for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from worker.core.envelope import BadMessage
+
+
+@lru_cache(maxsize=None)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def parse_body(kind: type | None, body: Any) -> Any:
+    """Return the body as `kind`; as it is when that is None. Raises BadMessage with every validation error."""
+    if kind is None:
+        return body
+    try:
+        return _adapter(kind).validate_python(body)
+    except ValidationError as exc:
+        errors = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}"
+            for error in exc.errors(include_url=False, include_context=False, include_input=False)
+        )
+        name = getattr(kind, "__name__", str(kind))
+        raise BadMessage(f"not a valid {name}: {errors}") from exc

@@ -1,0 +1,82 @@
+"""The router, a duty of the leader: intake to partition, by key.
+
+Producers that know nothing write plain JSON to the logical queue's own name. The intake's id travels along, so that
+a consumer can drop the copy that an unclear move leaves behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from providers.interface import NotFound, ProviderError, Received
+from worker.app import QueueSpec
+from worker.clock import Clock
+from worker.core.dead_letter import Failure, dead_letter
+from worker.core.envelope import BadMessage, key_of, unwrap, wrap
+from worker.core.names import dead_letter_queue, partition_index, partition_name
+from worker.ports import Ports
+
+BATCH = 10
+"""Messages taken from an intake at once."""
+
+IDLE_FIRST, IDLE_CAP = 0.05, 1.0
+"""Seconds between looks at an empty intake: doubled up to the cap."""
+
+
+async def route(spec: QueueSpec, partitions: int, ports: Ports) -> None:
+    """Route one logical queue's intake until cancelled. `partitions` is the plan's count."""
+    idle = IDLE_FIRST
+    while True:
+        moved = await _route_batch(spec, partitions, ports)
+        idle = IDLE_FIRST if moved else min(IDLE_CAP, idle * 2)
+        if not moved:
+            await ports.clock.sleep(idle)
+
+
+async def _route_batch(spec: QueueSpec, partitions: int, ports: Ports) -> int:
+    queue = ports.provider.queue
+    moved = 0
+    try:
+        batch = await queue.receive(spec.name, BATCH, ports.member.lease)
+        for received in batch:
+            to, body = _destination(spec, partitions, received, ports.clock, queue.limit)
+            await queue.move(spec.name, received, to, body)
+            moved += 1
+            if to == dead_letter_queue(spec.name):
+                ports.events.emit("message.dead_lettered", queue=spec.name, message=received.id, error="not routable")
+    except NotFound:
+        await _ensure(spec, partitions, ports)
+    except ProviderError as exc:
+        ports.events.problem(f"the intake {spec.name} could not be routed; it is tried again: {exc}")
+        await ports.clock.sleep(ports.leader.renew)
+    return moved
+
+
+async def _ensure(spec: QueueSpec, partitions: int, ports: Ports) -> None:
+    try:
+        for name in (spec.name, dead_letter_queue(spec.name)):
+            await ports.provider.queue.ensure(name)
+        for index in range(partitions):
+            name = partition_name(spec.name, index, partitions)
+            await ports.provider.queue.ensure(name, ordered=spec.order == "strict")
+    except ProviderError as exc:
+        ports.events.problem(f"the queues of {spec.name} could not be created: {exc}")
+
+
+def _destination(spec: QueueSpec, partitions: int, received: Received, clock: Clock, limit: int) -> tuple[str, bytes]:
+    """Return where a message of the intake goes, and as what."""
+    at = datetime.fromtimestamp(clock.wall(), UTC).isoformat()
+    try:
+        envelope = unwrap(received.body)
+        key = envelope.key if envelope.key is not None else key_of(envelope.body, spec.key)
+    except BadMessage as exc:
+        failure = Failure(str(exc), "worker.BadMessage", "", received.attempts, spec.name, spec.name, at)
+        letter = dead_letter(received.body, failure, id=received.id, key=None, limit=limit)
+        return dead_letter_queue(spec.name), letter
+    named = replace(
+        envelope, id=envelope.id or received.id, key=key, origin=envelope.origin or "router", at=envelope.at or at
+    )
+    index = partition_index(key if key is not None else str(named.id), partitions)
+    body = wrap(named.body, id=named.id, key=key, origin=named.origin, at=named.at, extra=named.extra)
+    return partition_name(spec.name, index, partitions), body

@@ -1,0 +1,77 @@
+"""Puts an instance together from its settings: provider, timings, dead-man's switch, events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import worker
+from providers.connect import connect, probe
+from providers.interface import ProviderError
+from worker import process
+from worker.app import App
+from worker.clock import SystemClock
+from worker.deadman import deadman
+from worker.handlers import MainLoopHandlers
+from worker.lifeline import Lifeline
+from worker.ports import Ports
+from worker.settings import Settings
+from worker.supervisor import Supervisor
+from worker.telemetry import Events, configure
+
+TERM_BEGINS, TERM_ENDS = "leader.elected", frozenset({"leader.stepped_down", "leader.lost"})
+
+
+def announcing(lifeline: Lifeline, session: str) -> Events:
+    """Return the process's events, which also tell the launcher who this is and which term it holds."""
+    lifeline.announce(session=session, term=None, ready=False)
+
+    def listen(event: Mapping[str, Any]) -> None:
+        if event["event"] == TERM_BEGINS:
+            lifeline.announce(session=session, term=event["term"], ready=True)
+        elif event["event"] in TERM_ENDS:
+            lifeline.announce(session=session, term=None, ready=True)
+
+    return configure(sink=listen)
+
+
+async def build_ports(settings: Settings, handlers: MainLoopHandlers, lifeline: Lifeline, session: str) -> Ports:
+    """Connect and probe the store, and return everything an instance needs. Raises ProviderError, ConfigurationError."""
+    events = announcing(lifeline, session).bind(fleet=settings.fleet, instance=settings.instance_name, session=session)
+    total = settings.leader.total
+    provider = connect(settings.need_store(), total=total, endpoint_url=settings.endpoint_url)
+    try:
+        await probe(provider)
+    except ProviderError:
+        await provider.close()
+        raise
+    return Ports(
+        fleet=settings.fleet,
+        instance=settings.instance_name,
+        provider=provider,
+        clock=SystemClock(),
+        deadman=deadman(publish=lifeline.set_deadline),
+        handlers=handlers,
+        events=events,
+        leader=settings.leader,
+        member=settings.member,
+    )
+
+
+def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
+    """Run one instance until it is drained; return its exit code. For the worker process's main thread."""
+    session = SystemClock().token()
+
+    async def build(handlers: MainLoopHandlers) -> Supervisor:
+        ports = await build_ports(settings, handlers, lifeline, session)
+        return Supervisor(
+            app,
+            ports,
+            session=session,
+            concurrency=settings.concurrency,
+            drain_timeout=settings.drain_seconds,
+            facts={"version": worker.__version__, "pid": os.getpid(), "launcher": os.getppid()},
+        )
+
+    return process.run(build, app.lifespan)

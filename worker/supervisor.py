@@ -1,0 +1,164 @@
+"""One instance: checks before it starts, starts in order, drains in order, and says how it ended.
+
+    start   the store's content must fit the code; queues exist; then membership, election, shared consumers
+    drain   stop receiving and hand partitions back, hand the lease over, and only when nothing acts any more: leave
+
+Runs on the control thread (`worker.process`), or in a simulation, where there are many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from providers.body import decode
+from providers.interface import BadDocument, Heir, NotFound
+from worker import handlers
+from worker.app import App
+from worker.candidacy import Candidate
+from worker.consumer import Consumer, Share
+from worker.core.names import dead_letter_queue, partition_names
+from worker.core.plan import plan_from_fields
+from worker.elector import Elector
+from worker.errors import ConfigurationError, Exit
+from worker.leader import LeaderDuties
+from worker.member import Member
+from worker.ports import Ports
+
+ENSURING = 8
+"""Queues that are created at once at the start."""
+
+
+class Supervisor:
+    """Runs one instance of an app. `run` returns an exit code once nothing acts any more."""
+
+    def __init__(
+        self,
+        app: App,
+        ports: Ports,
+        *,
+        session: str,
+        concurrency: int = 100,
+        drain_timeout: float = 60.0,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        ports = replace(ports, events=ports.events.bind(session=session))
+        slots = asyncio.Semaphore(concurrency)
+        self._app, self._ports, self._drain_timeout = app, ports, drain_timeout
+        self._draining = asyncio.Event()
+        self._reason = ""
+        self.member = Member(app, ports, slots, self._become_heir, self.drain, facts or {})
+        self.elector = Elector(
+            Candidate(ports.fleet, ports.instance, session),
+            ports.provider,
+            ports.clock,
+            ports.deadman,
+            ports.events,
+            ports.leader,
+            LeaderDuties(app, ports, self.member),
+            rank=lambda: self.member.rank,
+        )
+        share = Share(slots, lambda queue: queue in self.member.control.paused, lambda: True)
+        self._shared = [
+            Consumer(spec, spec.name, None, ports, share) for spec in app.queues.values() if spec.mode == "shared"
+        ]
+
+    def _become_heir(self) -> Heir:
+        return self.elector.become_heir()
+
+    def drain(self, reason: str) -> None:
+        """Finish, release, hand over and end. Control thread only; the first reason stands."""
+        if not self._draining.is_set():
+            self._reason = reason
+            self._draining.set()
+
+    async def run(self) -> int:
+        """Run until drained. Raises ConfigurationError and ProviderError before anything has been started."""
+        await self.check()
+        await self._ensure_queues()
+        self._ports.events.emit("instance.started", **self.member.facts)
+        tasks = [asyncio.create_task(self.member.run()), asyncio.create_task(self.elector.run())]
+        tasks += [asyncio.create_task(consumer.run()) for consumer in self._shared]
+        draining = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait({*tasks, draining}, return_when=asyncio.FIRST_COMPLETED)
+            failed = [task for task in tasks if task.done()]
+            return await self._wind_up(tasks, failed)
+        finally:
+            draining.cancel()
+
+    async def _wind_up(self, tasks: list[asyncio.Task[None]], failed: list[asyncio.Task[None]]) -> int:
+        for task in failed:
+            self._ports.events.problem(f"a part of the runtime has failed: {task.exception()!r}")
+        self._ports.events.emit("instance.draining", reason=self._reason or "a part of the runtime has failed")
+        self.member.close()
+        self.elector.close("drain")
+        for consumer in self._shared:
+            consumer.stop()
+        try:
+            async with asyncio.timeout(self._drain_timeout):
+                await asyncio.wait(tasks)
+        except TimeoutError:
+            self._ports.events.problem(f"not drained within {self._drain_timeout:g} s: handlers are cancelled")
+            for consumer in self._shared:
+                consumer.revoke()
+            if self.member.session is not None:
+                self.member.session.ownership.revoke()
+            await handlers.ended(*tasks)
+        code = Exit.FAILED if failed else Exit.OK
+        self._ports.events.emit("instance.stopped", exit_code=int(code))
+        return int(code)
+
+    # --- before anything starts ---
+
+    async def check(self) -> None:
+        """Refuse to start where the store's content contradicts the code or the settings."""
+        view = await self._ports.provider.lease("leader").observe()
+        if view.garbled is None and view.fleet not in (None, self._ports.fleet):
+            raise ConfigurationError(
+                f"this store prefix belongs to fleet {view.fleet!r}, and WORKER_FLEET is {self._ports.fleet!r}: "
+                "set WORKER_FLEET, or give this fleet a prefix of its own in WORKER_STORE"
+            )
+        ordered = self._ports.provider.capabilities.ordered
+        for spec in self._app.queues.values():
+            if spec.order == "strict" and not ordered:
+                raise ConfigurationError(
+                    f"queue {spec.name!r} has order='strict', which the queues of {self._ports.provider.url} cannot "
+                    "keep: use order='key', or a store that can (SQLite, SQS FIFO)"
+                )
+        for name, count in (await self._planned()).items():
+            declared = self._app.queues.get(name)
+            if declared is not None and declared.mode == "assigned" and declared.partitions != count:
+                raise ConfigurationError(
+                    f"queue {name!r}: the code declares {declared.partitions} partitions and the fleet's plan has "
+                    f"{count}: declare partitions={count}, or change the plan first with "
+                    f"`worker partitions {name} --count {declared.partitions}`"
+                )
+
+    async def _planned(self) -> Mapping[str, int]:
+        try:
+            document = await self._ports.provider.documents.read("plan")
+            plan, _ = plan_from_fields(decode(document.body if document else b"", "plan"))
+        except NotFound:
+            return {}
+        except BadDocument as exc:
+            self._ports.events.problem(f"the plan cannot be read, so partition counts are not compared: {exc}")
+            return {}
+        return plan.queues
+
+    async def _ensure_queues(self) -> None:
+        wanted: list[tuple[str, bool]] = []
+        for spec in self._app.queues.values():
+            strict = spec.order == "strict"
+            wanted += [(spec.name, False), (dead_letter_queue(spec.name), False)]
+            if spec.mode == "assigned":
+                wanted += [(name, strict) for name in partition_names(spec.name, spec.partitions)]
+        limit = asyncio.Semaphore(ENSURING)
+
+        async def ensure(name: str, ordered: bool) -> None:
+            async with limit:
+                await self._ports.provider.queue.ensure(name, ordered=ordered)
+
+        await asyncio.gather(*(ensure(name, ordered) for name, ordered in wanted))
