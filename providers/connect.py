@@ -42,7 +42,7 @@ def connect(
 def driver_for(url: str, *, endpoint_url: str | None = None) -> Driver:
     """Return the driver of the store that `url` names. Raises Misconfigured, listing the forms of a URL."""
     scheme, _, rest = url.partition(":")
-    if scheme not in ("sqlite", "memory", "azure", "s3"):
+    if scheme not in ("sqlite", "memory", "azure", "s3") or (scheme in ("azure", "s3") and not rest.startswith("//")):
         raise Misconfigured(f"{_shown(url)} names no store. Use one of: {FORMS}")
     if scheme in ("azure", "s3"):
         raise Misconfigured(f"{scheme}:// stores are not available in this version yet. Use sqlite:/// for now")

@@ -30,6 +30,10 @@ MAX_PARTITIONS = 1000
 """Partition names carry up to three digits, and a plan must stay a document of sensible size."""
 
 
+SHARED_CONCURRENCY = 10
+"""Handlers of one shared queue that run at once on one instance, unless its declaration says otherwise."""
+
+
 class BadApp(ValueError):
     """A declaration cannot work; the message names the value and the fix."""
 
@@ -46,6 +50,7 @@ class QueueSpec:
     order: Order
     max_attempts: int
     timeout: float  # seconds a handler may take
+    concurrency: int  # handlers at once on one instance; 1 unless the queue is shared
     body: type | None  # what the handler wants its first argument parsed into; None: the JSON as it is
     wants_message: bool
 
@@ -81,11 +86,13 @@ class App:
         order: Order = "key",
         max_attempts: int = 5,
         timeout: float = 300.0,
+        concurrency: int | None = None,
     ) -> Callable[[Function], Function]:
         """Declare the handler of a logical queue.
 
         `mode="assigned"` gives every partition one owner at a time; `mode="shared"` lets all instances compete for
-        one physical queue and needs no leader. `key` names the field of the body whose value keeps messages together.
+        one physical queue, with `concurrency` handlers at once on each (10), and needs no leader. `key` names the
+        field of the body whose value keeps messages together. `timeout` is in seconds.
         `order="strict"` blocks a partition behind a failing message, where the store can keep order at all.
         """
         check_queue_name(name)
@@ -95,6 +102,11 @@ class App:
             raise BadApp(f"queue {name!r}: partitions={partitions} must be from 1 to {MAX_PARTITIONS}")
         if mode == "shared" and (partitions != 1 or key is not None or order == "strict"):
             raise BadApp(f"queue {name!r}: mode='shared' has no owners, so it takes no partitions, key or strict order")
+        if concurrency is not None and (mode != "shared" or concurrency < 1):
+            raise BadApp(
+                f"queue {name!r}: concurrency={concurrency} must be at least 1, and needs mode='shared': "
+                "a partition has one message in hand at a time, so that its order holds"
+            )
         if max_attempts < 1:
             raise BadApp(f"queue {name!r}: max_attempts={max_attempts} must be at least 1")
         if not timeout > 0:
@@ -103,7 +115,17 @@ class App:
         def register(function: Function) -> Function:
             body, wants_message = _handler_signature(name, function)
             self.queues[name] = QueueSpec(
-                name, function, partitions, mode, key, order, max_attempts, timeout, body, wants_message
+                name=name,
+                handler=function,
+                partitions=partitions,
+                mode=mode,
+                key=key,
+                order=order,
+                max_attempts=max_attempts,
+                timeout=timeout,
+                concurrency=concurrency or (SHARED_CONCURRENCY if mode == "shared" else 1),
+                body=body,
+                wants_message=wants_message,
             )
             return function
 

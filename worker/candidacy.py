@@ -203,6 +203,8 @@ class Candidacy:
             try:
                 return await self._lease.observe()
             except ProviderError:
+                if self._closing:
+                    raise  # whatever became of the claim, it runs out by itself
                 await self._clock.sleep(self._timings.total / 2)
 
 

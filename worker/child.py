@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 from worker import processes
@@ -66,7 +67,7 @@ class ProgramChild:
         self._others: set[int] = set()  # children from before, not the program's
         self._signals = threading.Lock()  # nobody signals a pid while it is being reaped
         self._waiting = threading.Lock()  # one thread watches, further ones wait for it
-        self._terminated = False
+        self._kill_at: float | None = None  # of the monotonic clock; None: nobody has asked it to end
         self._killed = False
         self._timer: threading.Timer | None = None
         self._code: int | None = None
@@ -136,13 +137,20 @@ class ProgramChild:
     def terminate(self, grace: float) -> None:
         """Ask all of the program's processes to end (TERM); kill what is left after `grace` seconds.
 
-        Once: further calls change nothing. Returns at once. For an earlier end call kill().
+        Returns at once. TERM is sent once: a further call only brings the kill forward, never puts it off. Without a
+        running program nothing happens.
         """
         with self._signals:
-            if self._terminated or self._code is not None:
+            kill_at = time.monotonic() + grace
+            if self._process is None or self._code is not None:
                 return
-            self._terminated = True
-            self._send_all(signal.SIGTERM)
+            if self._kill_at is None:
+                self._send_all(signal.SIGTERM)
+            elif kill_at >= self._kill_at:
+                return
+            if self._timer is not None:
+                self._timer.cancel()
+            self._kill_at = kill_at
             self._timer = threading.Timer(grace, self.kill)
             self._timer.daemon = True
             self._timer.start()
@@ -150,7 +158,7 @@ class ProgramChild:
     def kill(self) -> None:
         """Kill all of the program's processes now, stopped ones too. Returns at once; wait() says when all are gone."""
         with self._signals:
-            if self._code is None:
+            if self._process is not None and self._code is None:
                 self._killed = True
                 self._send_all(signal.SIGKILL)
 
@@ -170,7 +178,7 @@ class ProgramChild:
         """
         assert self._process is not None
         while left := [other for other in self._descendants() if other != pid]:
-            if self._killed or not self._terminated:
+            if self._killed or self._kill_at is None:
                 self.kill()
             self._reap_one(left)
         if not processes.LINUX:

@@ -155,7 +155,7 @@ class Consumer:
     async def _handle(
         self, received: Received, held: _Held, envelope: Envelope, message: Message, body: object
     ) -> None:
-        clock, name = self._ports.clock, f"handler of {self.partition}"
+        clock, name = self._ports.clock, f"handler of {self.partition}, message {message.id}"
         started = clock.now()
         args = [body, message] if self._spec.wants_message else [body]
         self._ports.deadman.arm(name, started + self._spec.timeout + self._ports.member.grace)

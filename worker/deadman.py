@@ -12,12 +12,13 @@ minimum, set the timer}: no renewal, no handler and no logging ever runs under i
 change costs no system call.
 
 Limits. The kernel ignores such a timer in PID 1 of a PID namespace: hence the launcher, and a refusal to be built
-there. The timer ends one process; its children end through the launcher. A forked child does not inherit the timer
-(and gets an OSError if it tries to arm it), so work must not hide there: `worker.child` runs programs.
+there. The timer ends one process; its children end through the launcher, which keeps the same deadline (`lifeline`).
+A forked child does not inherit the timer, and gets an OSError if it tries to arm it.
 
 Without timer_create (macOS) setitimer takes its place, and is weaker: a user's `signal.alarm(0)` or `setitimer`
 removes it, blocking SIGALRM delays it, a stop between reading the clock and arming lets it fire late, and a stopped
-process is ended only once it is resumed. Enough to develop on; not for production.
+process is ended only once it is resumed. The launcher's watch is all that helps then. Enough to develop on; not for
+production.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class FencedDocument:
     ) -> None:
         self.key = key
         self.fence = fence
-        self.problem: str | None = None  # what was wrong with the document that `open` replaced
+        self.problem: str | None = None  # what is wrong with the stored document, as last read
         self._documents = documents
         self._clock = clock
         self._field = field
@@ -66,12 +66,16 @@ class FencedDocument:
         self._fields: dict[str, Any] = {}
         self._unanswered: set[str] = set()  # nonces of saves that may have landed, or may yet
 
-    async def open(self) -> dict[str, Any]:
-        """Claim the document and return its fields; {} when it is new. Raises Fenced, BadDocument, ProviderError."""
+    async def open(self, *, fresh: bool = False) -> dict[str, Any]:
+        """Claim the document and return its fields; {} when it is new. Raises Fenced, BadDocument, ProviderError.
+
+        A document that carries this very fence is claimed already; `fresh` writes it all the same, so that no earlier
+        write of this fence that is still in flight can land any more.
+        """
         mine: set[str] = set()
         for _ in range(TRIES):
             stamp, fields = await self._read()
-            if fields and (fields.get("nonce") in mine or fields.get(self._field) == self.fence):
+            if fields and (fields.get("nonce") in mine or (fields.get(self._field) == self.fence and not fresh)):
                 assert stamp is not None
                 return self._opened(stamp, fields)
             nonce = self._clock.token()
@@ -115,6 +119,7 @@ class FencedDocument:
         return dict(fields)
 
     async def _read(self) -> tuple[Stamp | None, dict[str, Any]]:
+        self.problem = None
         try:
             document = await self._documents.read(self.key)
         except NotFound:

@@ -108,7 +108,7 @@ class _Call:
         """Run a plain function; runs in its thread."""
         try:
             result = context.run(function, *args)
-        except BaseException as exc:  # noqa: BLE001 - whatever ends the function is its outcome
+        except BaseException as exc:
             self._report(None, exc)
         else:
             self._report(result, None)

@@ -22,6 +22,9 @@ KEEP_TERMS = 1000
 EVERY = 60.0
 """Seconds between two sweeps."""
 
+AT_ONCE = 50
+"""Documents deleted in one sweep at the most: it stands between two rounds of the plan."""
+
 
 class Janitor:
     """Sweeps for one term."""
@@ -45,17 +48,21 @@ class Janitor:
     async def _sweep_members(self, plan: Plan, count: Count) -> None:
         named = {who for item in plan.partitions.values() for who in (item.owner, item.next)}
         wall = datetime.fromtimestamp(self._ports.clock.wall(), UTC)
-        for status in count.statuses.values():
-            if status.id in named or status.id not in count.gone:
-                continue
-            if status.state == "left" or wall - _when(status.at, wall) > KEEP_DEAD:
-                if status.id in count.beats:
-                    await self._ports.provider.documents.delete(Stamp(BEATS + status.id, count.beats[status.id]))
-                await self._ports.provider.documents.delete(Stamp(MEMBERS + status.id, status.version))
+        useless = [
+            status
+            for status in count.statuses.values()
+            if status.id in count.gone
+            and status.id not in named
+            and (status.state == "left" or wall - _when(status.at, wall) > KEEP_DEAD)
+        ]
+        for status in useless[:AT_ONCE]:
+            if status.id in count.beats:
+                await self._ports.provider.documents.delete(Stamp(BEATS + status.id, count.beats[status.id]))
+            await self._ports.provider.documents.delete(Stamp(MEMBERS + status.id, status.version))
 
     async def _sweep_terms(self) -> None:
         stamps = await self._ports.provider.documents.list(terms_prefix("leader"))
-        for stamp in stamps[:-KEEP_TERMS]:
+        for stamp in stamps[:-KEEP_TERMS][:AT_ONCE]:
             await self._ports.provider.documents.delete(stamp)
 
 

@@ -8,13 +8,14 @@ it. It is light (the standard library only: one runs beside every worker), singl
     wait for a signal or a deadline                         never for anything else
       SIGCHLD          reap whoever has ended: the worker, or an orphan of a handler's making
       TERM, INT, ...   pass it on; a second one, or `stop_grace` passed: KILL
+      trust runs out   KILL every descendant: the worker's own timer ends only the worker, and not always in no time
     the worker is dead: KILL every descendant, until the kernel says that there are none       milliseconds
     say why it died (`lifeline`); start again after a pause, or end with its exit code
 
 Descendants are found by parentage, as a subreaper sees it: a daemon that forked twice into a session of its own does
 not get away. Not covered: SIGKILL of the launcher itself ends the worker (PDEATHSIG) and a program of `worker exec`,
 but children that a handler has started then end only with their container. On macOS there are neither subreapers nor
-PDEATHSIG: only the worker's process group is ended there.
+PDEATHSIG: only the worker's process group is ended.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ STEADY = 60.0
 """Seconds that a worker must have lived for its next death to count as a first one."""
 
 _CLEAR_AGAIN = 0.05  # seconds: a descendant that nobody signals us about is looked for again
+_LONGEST_WAIT = 1e6  # seconds: select takes no infinity
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 _SWALLOWED = (signal.SIGTSTP,)  # Ctrl-Z would stop the one who must always be able to act
@@ -113,13 +115,13 @@ class _Launcher:
         stop_grace: float,
         log: Log,
         env: Mapping[str, str] | None,
-        wait: Callable[[float | None], list[int]],
+        wait: Callable[[float], list[int]],
     ) -> None:
         self._command = command
         self._stop_grace = stop_grace
         self._log = log
         self._env = dict(os.environ if env is None else env)
-        self._wait = wait
+        self._wait = wait  # up to so many seconds, for signals
         self._worker: int | None = None  # pid, until reaped
         self._status: int | None = None  # of the worker, once reaped
         self._stopping: float | None = None  # when the first stop signal came
@@ -138,7 +140,7 @@ class _Launcher:
             if death.lived >= backoff.steady:
                 attempt = 0
             pause = delay(attempt, backoff.base, backoff.cap, os.urandom(1)[0] / 256) if again else None
-            if again or death.signal is not None:
+            if again or (death.signal is not None and not (self._stopping and death.signal in _STOP)):
                 self._report(death, pause)
             if pause is None or not self._pause(pause):
                 return death.code
@@ -153,7 +155,7 @@ class _Launcher:
             now = _now()
             if self._kill_at is not None and now >= self._kill_at:
                 self._kill_worker(f"did not stop within {self._stop_grace:g} s")
-            for number in self._wait(None if self._kill_at is None else self._kill_at - now):
+            for number in self._wait(self._wake_at(lifeline, now) - now):
                 self._on_signal(number)
         noticed = _now()
         self._clear(pid)
@@ -170,6 +172,17 @@ class _Launcher:
             record=record,
             lived=noticed - started,
         )
+
+    def _wake_at(self, lifeline: Lifeline, now: float) -> float:
+        """Return when something is to be done next; end the whole family if its trust has run out already."""
+        times = [] if self._kill_at is None else [self._kill_at]
+        deadline = lifeline.watch()
+        if deadline is not None and now >= deadline:
+            self._kill_all(self._worker)
+            times.append(now + _CLEAR_AGAIN)
+        elif deadline is not None:
+            times.append(deadline)
+        return min(times, default=float("inf"))
 
     def _on_signal(self, number: int) -> None:
         if self._worker is None or number == signal.SIGCHLD:
@@ -210,10 +223,7 @@ class _Launcher:
         """
         started, reported = _now(), False
         while True:
-            if not processes.LINUX:
-                processes.send_group(group, signal.SIGKILL)
-            for pid in processes.descendants(os.getpid()):
-                processes.send(pid, signal.SIGKILL)
+            self._kill_all(group)
             if not self._reap():
                 return
             for number in self._wait(_CLEAR_AGAIN):
@@ -223,6 +233,12 @@ class _Launcher:
                 reported = True
                 left = processes.descendants(os.getpid())
                 self._log("problem", problem="processes outlive SIGKILL: waiting for them to end", pids=left)
+
+    def _kill_all(self, group: int | None) -> None:
+        if not processes.LINUX and group is not None:
+            processes.send_group(group, signal.SIGKILL)
+        for pid in processes.descendants(os.getpid()):
+            processes.send(pid, signal.SIGKILL)
 
     def _pause(self, seconds: float) -> bool:
         """Wait before a restart; return False when asked to stop meanwhile."""
@@ -244,7 +260,7 @@ class _Launcher:
         self._log("instance.killed", **fields)
 
 
-def _handle_signals() -> Callable[[float | None], list[int]]:
+def _handle_signals() -> Callable[[float], list[int]]:
     """Handle the launcher's signals from now on; return a function that waits for some, up to so many seconds.
 
     They arrive as bytes in a pipe: waiting costs nothing, and PID 1 gets what it has a handler for.
@@ -253,9 +269,9 @@ def _handle_signals() -> Callable[[float | None], list[int]]:
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
 
-    def wait(seconds: float | None) -> list[int]:
+    def wait(seconds: float) -> list[int]:
         with contextlib.suppress(BlockingIOError):
-            select.select([reading], [], [], None if seconds is None else max(0.0, seconds))
+            select.select([reading], [], [], min(max(0.0, seconds), _LONGEST_WAIT))
             return list(os.read(reading, 4096))
         return []
 

@@ -11,7 +11,6 @@ The plan is the only truth that a new leader takes over. It moves nothing for ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 
 from providers.body import decode
@@ -21,14 +20,15 @@ from worker.app import App
 from worker.census import Census, Count
 from worker.clock import wait_for
 from worker.core import planner
-from worker.core.plan import Handover, Plan, plan_from_fields
+from worker.core.plan import Handover, Plan, with_partition_count
 from worker.core.roster import patience
 from worker.errors import Fenced
-from worker.fenced import FencedDocument
 from worker.grants import Grants
 from worker.janitor import Janitor
 from worker.leader_jobs import run_job
 from worker.member import Member
+from worker.opening import Opener
+from worker.plan_document import PlanDocument
 from worker.ports import Ports
 from worker.router import route
 from worker.term import Term
@@ -42,8 +42,8 @@ class LeaderDuties:
 
     def __init__(self, app: App, ports: Ports, member: Member) -> None:
         self._app, self._ports, self._member = app, ports, member
-        self._document: FencedDocument | None = None
-        self._plan: Plan | None = None
+        self._opener = Opener(ports.provider, ports.clock, "leader", ports.instance, ports.fleet, ports.leader)
+        self._document: PlanDocument | None = None
         self._count: Count | None = None
         self._place_from = 0.0  # when partitions may be granted at all
         self._restored_from = 0.0  # when nobody can act any more on a partition whose record was unreadable
@@ -66,23 +66,15 @@ class LeaderDuties:
 
     async def seal(self, term: Term) -> None:
         """Claim the plan for this term and take it over as it is. Raises Fenced, ProviderError."""
-        document = FencedDocument(
-            self._ports.provider.documents, "plan", term.number, self._ports.clock, field="term", replace_bad=True
-        )
-        fields = await document.open()
-        if document.problem is not None:
-            self._ports.events.problem(f"the plan is damaged and starts anew: {document.problem}")
         me = self._member.session.id if self._member.session else ""
-        empty = Plan(term=term.number, generation=0, leader=me, successors=(), queues={}, partitions={})
-        plan, problems = empty, list[str]()
-        if "partitions" in fields:
-            plan, problems = plan_from_fields({**fields, "term": term.number})
-        for problem in problems:
-            self._ports.events.problem(f"one record of the plan is kept out: {problem}")
+        document = PlanDocument(term.number, me, self._opener, self._ports)
+        await document.seal()
+        if document.new and term.number == 1:  # from now on, a plan without records means that one was lost
+            await document.publish(replace(document.plan, generation=1))
+        now = self._ports.clock.now()
         self._document = document
-        self._plan = replace(plan, term=term.number, generation=0, leader=me, handover=None)
-        self._place_from = self._ports.clock.now() + self._settling(term, lost="partitions" not in fields)
-        self._restored_from = self._ports.clock.now() + patience(self._ports.member)
+        self._place_from = now + self._settling(term, lost=document.new)
+        self._restored_from = now + patience(self._ports.member)
         term.progress()
 
     def _settling(self, term: Term, lost: bool) -> float:
@@ -113,8 +105,7 @@ class LeaderDuties:
     async def prepare_heir(self, term: Term) -> Heir | None:
         """Name a successor in the plan and wait until its status says that it is ready."""
         until = self._ports.clock.now() + min(HEIR_PATIENCE, self._ports.leader.lease * 5 / 3)
-        plan = self._plan
-        self._heir_wanted = next(iter(plan.successors), None) if plan else None
+        self._heir_wanted = next(iter(self._sealed().plan.successors), None)
         while self._heir_wanted is not None and self._ports.clock.now() < until:
             self._counted.clear()
             self._round_now.set()
@@ -136,7 +127,7 @@ class LeaderDuties:
                 await self._round(term, census, grants, balance=not first)
                 first = False
                 term.progress()
-                await janitor.tidy(self._plan, self._count)
+                await janitor.tidy(self._sealed().plan, self._count)
             except Fenced as exc:
                 self._ports.events.emit("write.refused", term=term.number, error=str(exc))
                 term.step_down("the plan belongs to a newer term")
@@ -149,80 +140,57 @@ class LeaderDuties:
                 await self._ports.clock.sleep(self._ports.leader.jitter)
 
     async def _round(self, term: Term, census: Census, grants: Grants, *, balance: bool) -> None:
-        plan = self._plan
-        if plan is None or self._document is None:
-            raise RuntimeError("a round without a sealed plan")
+        document = self._sealed()
+        board, now = self._member.board, self._ports.clock.now()
+        await document.settle()
+        if board.damaged:
+            await document.mend()
+            board.damaged = False
+        plan = document.plan
         count = self._count = await census.take(plan)
-        control = self._member.control
-        if control.step_down(term.number):
+        if board.control.step_down(term.number):
             term.step_down("an operator asked for it")
-        due = [order for order in control.repartitions if plan.queues.get(order.queue) == order.old]
+        due = [order for order in board.control.repartitions if plan.queues.get(order.queue) == order.old]
         for order in due:
             plan = self._repartition(plan, order.queue, order.new)
-        candidates = count.candidates
-        if self._ports.clock.now() < self._place_from:
-            candidates = []
         facts = planner.Facts(
             leader=plan.leader,
-            candidates=candidates,
+            candidates=count.candidates if now >= self._place_from else [],
             gone=count.gone,
             barred=grants.barred(plan, count),
-            forced=control.forced,
+            forced=board.control.forced,
             withheld=frozenset(order.queue for order in due),
-            restored=frozenset(plan.missing()) if self._ports.clock.now() >= self._restored_from else frozenset(),
+            restored=frozenset(plan.missing()) if now >= self._restored_from else frozenset(),
             balance=balance,
         )
         wanted = planner.advance(plan, facts)
         handover = Handover(self._heir_wanted, term.number + 1) if self._heir_wanted else None
         if wanted.handover != handover:
-            generation = max(wanted.generation, self._plan.generation + 1) if self._plan else wanted.generation
-            wanted = replace(wanted, handover=handover, generation=generation)
-        if wanted is not self._plan:
-            await self._publish(plan, wanted)
+            wanted = replace(wanted, handover=handover, generation=max(wanted.generation, document.plan.generation + 1))
+        if wanted is not document.plan:
+            await document.publish(wanted)
 
-    async def _publish(self, old: Plan, new: Plan) -> None:
-        assert self._document is not None  # _round has looked
-        await self._document.save(new.to_fields())
-        self._plan = new
-        moves = _causes(old, new)
-        self._ports.events.emit("plan.published", term=new.term, generation=new.generation, moves=moves)
-        for name, item in new.partitions.items():
-            before = old.partitions.get(name)
-            if item.next is not None and (before is None or before.next != item.next):
-                self._ports.events.emit(
-                    "partition.moving",
-                    term=new.term,
-                    partition=name,
-                    owner=item.owner,
-                    next=item.next,
-                    cause=item.cause,
-                )
+    def _sealed(self) -> PlanDocument:
+        if self._document is None:
+            raise RuntimeError("the plan was not sealed")
+        return self._document
 
     def _repartition(self, plan: Plan, queue: str, new: int) -> Plan:
         """Change a queue's count as soon as nobody owns any of its partitions: their owners release them meanwhile."""
         try:
-            return planner.with_partition_count(plan, queue, new)
+            return with_partition_count(plan, queue, new)
         except ValueError:
             return plan
 
     async def _route(self, queue: str, term: Term) -> None:
         """Route one intake as soon as the plan knows its partition count; start again when routing fails."""
         while True:
-            partitions = self._plan.queues.get(queue) if self._plan else None
+            partitions = self._sealed().plan.queues.get(queue)
             if partitions is None:
                 await self._ports.clock.sleep(self._ports.leader.renew)
                 continue
             try:
                 await route(self._app.queues[queue], partitions, self._ports)
-            except Exception as exc:  # noqa: BLE001 - one bad message must not end the routing of a queue
+            except Exception as exc:
                 self._ports.events.problem(f"routing {queue} failed and starts again: {exc!r}", term=term.number)
                 await self._ports.clock.sleep(self._ports.leader.lease)
-
-
-def _causes(old: Plan, new: Plan) -> Mapping[str, int]:
-    """Count what has changed in the plan, by cause."""
-    moves: dict[str, int] = {}
-    for name, item in new.partitions.items():
-        if old.partitions.get(name) != item:
-            moves[item.cause] = moves.get(item.cause, 0) + 1
-    return moves

@@ -30,7 +30,7 @@ async def run_job(spec: LeaderSpec, term: Term, ports: Ports) -> None:
     while True:
         try:
             await handlers.call(ports.handlers, spec.function, [leadership] if spec.wants_leadership else [], None)
-        except Exception as exc:  # noqa: BLE001 - the user's code may raise anything; the term goes on
+        except Exception as exc:
             failures += 1
             pause = delay(failures - 1, base=RESTART_BASE, cap=RESTART_CAP, random=ports.clock.random())
             events.problem(f"leader job {spec.name} failed and starts again in {pause:.1f} s: {exc!r}")

@@ -1,20 +1,25 @@
 """A small record that a worker keeps in memory shared with its launcher, so that its death can be explained.
 
 A worker ended by the dead-man's switch gets no chance to say so. It writes ahead instead: who it is, and when the
-earliest deadline falls. The launcher reads the record once the worker is dead and logs why (`launcher.why_dead`).
+earliest deadline falls. The launcher reads the record once the worker is dead and logs why (`launcher.why_dead`). It
+also keeps the deadline itself, for the worker's children: a process with gigabytes to give back is dying for tenths of
+a second before anybody is told, and they would act on meanwhile.
 
 The memory is an anonymous file (memfd; an unlinked temporary file on macOS) whose descriptor the worker inherits,
 named by the variable `_CLOUD_WORKER_LIFELINE`. That variable's presence is what makes a process the worker.
 
 Layout: two cells, each with exactly one writer at a time, so that no lock is needed: identity is written by the
 control thread, the deadline under the dead-man's lock. A cell is two slots, written in turn, each with a sequence
-number and a checksum: a worker that dies in the middle of a write leaves the slot before it whole.
+number and a checksum: a worker that dies in the middle of a write leaves the slot before it whole. Behind them the
+launcher notes when it will look again; a worker whose deadline falls earlier than that wakes it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import signal
 import struct
 import sys
 from binascii import crc32
@@ -30,6 +35,8 @@ _SLOT = 256  # bytes
 _HEAD = struct.Struct("<IQ")  # checksum of all that follows, sequence number
 _IDENTITY = struct.Struct("<Q?64s")  # term (0: none), ready, session
 _DEADLINE = struct.Struct("<d?128s")  # deadline, whether there is one, its entry's name
+_WATCH = struct.Struct("<dQ")  # when the launcher looks again, its pid (0: does not look yet)
+_SIZE = 5 * _SLOT
 
 
 class Record(NamedTuple):
@@ -70,9 +77,9 @@ class Lifeline:
     """The shared record. The launcher creates it and reads, the worker inherits it and writes."""
 
     def __init__(self, descriptor: int) -> None:
-        """Map the file behind `descriptor`, which must hold `4 * 256` bytes. Raises OSError or ValueError if not."""
+        """Map the file behind `descriptor`. Raises OSError or ValueError if it is not as create() makes it."""
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, 4 * _SLOT)
+        self._memory = mmap.mmap(descriptor, _SIZE)
         self._identity = _Cell(self._memory, 0)
         self._deadline = _Cell(self._memory, 2 * _SLOT)
 
@@ -86,7 +93,7 @@ class Lifeline:
 
             descriptor, path = tempfile.mkstemp(prefix="worker-lifeline-")
             os.unlink(path)
-        os.ftruncate(descriptor, 4 * _SLOT)
+        os.ftruncate(descriptor, _SIZE)
         os.set_inheritable(descriptor, True)
         return cls(descriptor)
 
@@ -123,6 +130,21 @@ class Lifeline:
         For the dead-man's switch, under its lock: `deadman(publish=lifeline.set_deadline)`.
         """
         self._deadline.write(_DEADLINE.pack(deadline or 0.0, deadline is not None, (entry or "").encode()))
+        looks_again, launcher = _WATCH.unpack_from(self._memory, 4 * _SLOT)
+        if launcher and deadline is not None and deadline < looks_again:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(launcher, signal.SIGCHLD)  # what it waits for anyway, and harmless to anybody else
+
+    def watch(self) -> float | None:
+        """Return the deadline, having noted that the caller looks again by then (or when woken by SIGCHLD).
+
+        For the launcher, before it waits. Either we see a deadline that is set meanwhile, or its setter sees our note.
+        """
+        while True:
+            deadline = self.read().deadline
+            _WATCH.pack_into(self._memory, 4 * _SLOT, float("inf") if deadline is None else deadline, os.getpid())
+            if self.read().deadline == deadline:
+                return deadline
 
     def read(self) -> Record:
         """Return the last complete state of the record."""

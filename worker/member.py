@@ -13,18 +13,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from providers.body import decode
-from providers.interface import BadDocument, Heir, NotFound, ProviderError, Version
+from providers.interface import Heir, ProviderError
 from worker import handlers
 from worker.app import App
+from worker.bulletin import Board, Bulletin
 from worker.clock import wait_for
 from worker.consumer import Share
 from worker.core import election
 from worker.core.election import Trust
-from worker.core.intents import Control, Repartition
-from worker.core.intents import parse as parse_control
 from worker.core.names import member_id
-from worker.core.plan import Plan, plan_from_fields
+from worker.core.plan import Plan
 from worker.own import OwnDocument
 from worker.ownership import Ownership
 from worker.ports import Ports
@@ -48,8 +46,7 @@ class Member:
         on_drain: Callable[[str], None],
         facts: Mapping[str, Any],
     ) -> None:
-        self.plan: Plan | None = None
-        self.control = Control()
+        self.board = Board()
         self.session: Session | None = None
         self.app, self.ports, self.slots = app, ports, slots
         self.become_heir, self.on_drain, self.facts = become_heir, on_drain, facts
@@ -58,9 +55,10 @@ class Member:
     @property
     def rank(self) -> int | None:
         """My place among the plan's successors, from 0; None when I am not one of them."""
-        if self.plan is None or self.session is None or self.session.id not in self.plan.successors:
+        successors = self.board.plan.successors if self.board.plan is not None else ()
+        if self.session is None or self.session.id not in successors:
             return None
-        return self.plan.successors.index(self.session.id)
+        return successors.index(self.session.id)
 
     def close(self) -> None:
         """Release everything and end `run`: running handlers finish first."""
@@ -86,7 +84,7 @@ class Session:
         self.id = member_id(ports.instance, session)
         self.trust: Trust | None = None
         self._member, self._ports, self._timings = member, ports, ports.member
-        share = Share(member.slots, lambda queue: queue in member.control.paused, self._may_start)
+        share = Share(member.slots, lambda queue: queue in member.board.control.paused, self._may_start)
         assigned = {name: spec for name, spec in member.app.queues.items() if spec.mode == "assigned"}
         self.ownership = Ownership(self.id, assigned, ports, share, self._mark)
         self._queues = {name: spec.partitions for name, spec in assigned.items()}
@@ -95,7 +93,9 @@ class Session:
         self._dirty, self._over = asyncio.Event(), asyncio.Event()
         self._heir: dict[str, object] | None = None
         self._draining = False
-        self._plan_read_at = ports.clock.now()
+        self._bulletin = Bulletin(
+            session, member.board, self.ownership, ports, self._may_start, self._named_heir, member.on_drain
+        )
         self._offset = ports.clock.wall() - ports.clock.now()
 
     def drain(self) -> None:
@@ -119,7 +119,9 @@ class Session:
     async def run(self) -> None:
         """Join, act, and leave: in good order when drained, with everything cancelled when trust runs out."""
         beating = asyncio.create_task(self._beat())
-        helpers = [asyncio.create_task(self._follow_plan()), asyncio.create_task(self._report())]
+        helpers = [
+            asyncio.create_task(part) for part in (self._bulletin.follow(), self._report(), self._check_status())
+        ]
         try:
             await handlers.ended(beating)
             if beating.exception() is not None:
@@ -132,10 +134,20 @@ class Session:
             self.ownership.revoke()
             await self.ownership.ended()
             self._ports.deadman.disarm(TRUST)
+            await self._farewell()
             self._ports.events.emit("member.left", reason=self._reason())
 
     def _reason(self) -> str:
         return "drained" if self._draining else "trust ran out"
+
+    def _named_heir(self, plan: Plan) -> None:
+        """Get ready to lead when the plan asks this session to."""
+        if plan.handover is None or plan.handover.to != self.id:
+            self._heir = None
+            return
+        heir = self._member.become_heir()
+        self._heir = {"term": plan.handover.term, "session": heir.session, "token": heir.token}
+        self._mark()
 
     # --- the beat ---
 
@@ -178,7 +190,7 @@ class Session:
 
     def _fit(self) -> bool:
         """Whether this session does what a beat vouches for: it has read the plan, and its consumers turn."""
-        read = self._ports.clock.now() - self._plan_read_at <= self._timings.lease
+        read = self._ports.clock.now() - self._bulletin.read_at <= self._timings.lease
         turning = not self.ownership.stuck(self._timings.lease)
         if not (read and turning):
             what = "a consumer stands still" if read else "the plan could not be read"
@@ -235,73 +247,22 @@ class Session:
             }
         )
 
-    # --- plan and control ---
-
-    async def _follow_plan(self) -> None:
-        plan_version: Version | None = None
-        control_version: Version | None = None
-        while True:
-            try:
-                plan_version = await self._read_plan(plan_version)
-                control_version = await self._read_control(control_version)
-            except ProviderError as exc:
-                self._ports.events.problem(f"plan or control could not be read: {exc}")
-            await self._ports.clock.sleep(self._ports.leader.renew)
-
-    async def _read_plan(self, known: Version | None) -> Version | None:
-        try:
-            document = await self._ports.provider.documents.read("plan", unless=known)
-        except NotFound:
-            document = None
-        self._plan_read_at = self._ports.clock.now()
-        if document is None:
-            return known
-        try:
-            plan, problems = plan_from_fields(decode(document.body, "plan"))
-        except BadDocument as exc:
-            self._ports.events.problem(f"the last good plan stays in force: {exc}")
-            return document.stamp.version
-        for problem in problems:
-            self._ports.events.problem(f"one record of the plan is kept out: {problem}")
-        last = self._member.plan
-        if last is None or (plan.term, plan.generation) > (last.term, last.generation):
-            self._member.plan = plan
-            self._prepare(plan)
-        if self._may_start():
-            self.ownership.apply(self._member.plan or plan)
-            return document.stamp.version
-        return None  # read it again: what it grants may only be started under trust
-
-    def _prepare(self, plan: Plan) -> None:
-        """Get ready to lead when the plan asks this session to."""
-        if plan.handover is None or plan.handover.to != self.id:
-            self._heir = None
+    async def _farewell(self) -> None:
+        """After a loss, say that nothing acts any more, if the store is there: the fleet need not wait for a verdict."""
+        if self._draining or self.trust is None:
             return
-        heir = self._member.become_heir()
-        self._heir = {"term": plan.handover.term, "session": heir.session, "token": heir.token}
-        self._mark()
-
-    async def _read_control(self, known: Version | None) -> Version | None:
         try:
-            document = await self._ports.provider.documents.read("control", unless=known)
-        except NotFound:
-            return None
-        if document is None:
-            return known
-        try:
-            self._member.control = parse_control(decode(document.body, "control"))
-        except BadDocument as exc:
-            self._ports.events.problem(f"the last good control document stays in force: {exc}")
-            return document.stamp.version
-        for problem in self._member.control.problems:
-            self._ports.events.problem(problem)
-        self.ownership.withdraw(
-            frozenset(order.queue for order in self._member.control.repartitions if self._is_due(order))
-        )
-        if self._member.control.draining(self.session) and not self._draining:
-            self._member.on_drain("an operator drains this session")
-        return document.stamp.version
+            await self._write_status("left")
+        except ProviderError as exc:
+            self._ports.events.problem(f"the end of a session could not be reported: {exc}")
 
-    def _is_due(self, order: Repartition) -> bool:
-        """Whether the plan still has the count that the order replaces; once it has the new one, the order is done."""
-        return self._member.plan is not None and self._member.plan.queues.get(order.queue) == order.old
+    async def _check_status(self) -> None:
+        """See now and then that the status is still what this session wrote, and write it again if it is not."""
+        while True:
+            await self._ports.clock.sleep(self._timings.lease)
+            try:
+                if not await self._status_document.stands():
+                    self._ports.events.problem("the status was changed by somebody else, and is written again")
+                    self._mark()
+            except ProviderError:
+                continue  # whoever writes next reports it

@@ -41,6 +41,15 @@ class OwnDocument:
             return sent
         raise Unavailable(f"{self.key} could not be written in {TRIES} tries")
 
+    async def stands(self) -> bool:
+        """Say whether the document is still as this session wrote it last. Raises ProviderError."""
+        if self._stamp is None:
+            return True
+        try:
+            return await self._documents.read(self.key, unless=self._stamp.version) is None
+        except NotFound:
+            return False
+
     async def delete(self) -> None:
         """Remove the document, if it is still as this session wrote it. Raises ProviderError."""
         if self._stamp is not None:

@@ -41,6 +41,7 @@ class Ownership:
             partition: spec for spec in queues.values() for partition in partition_names(spec.name, spec.partitions)
         }
         self._running: dict[str, _Owned] = {}
+        self._idle = asyncio.Event()
         self._plan: Plan | None = None
         self._closed = False
         self._withdrawn: frozenset[str] = frozenset()  # logical queues that are being repartitioned
@@ -85,12 +86,15 @@ class Ownership:
         consumer = Consumer(self._specs[partition], partition, fence, self._ports, self._share)
         task = asyncio.create_task(consumer.run())
         self._running[partition] = _Owned(fence, consumer, task)
+        self._idle.clear()
         self._ports.events.emit("partition.granted", partition=partition, fence=fence)
         task.add_done_callback(lambda done: self._ended(partition, fence, done))
         self._changed()
 
     def _ended(self, partition: str, fence: int, task: asyncio.Task[None]) -> None:
         del self._running[partition]
+        if not self._running:
+            self._idle.set()
         if not task.cancelled() and task.exception() is not None:
             self._ports.events.problem(f"the consumer of {partition} failed: {task.exception()!r}")
         self.released[partition] = fence
@@ -126,4 +130,4 @@ class Ownership:
         """Wait until nothing of this session acts any more."""
         while self._running:
             await handlers.ended(*(owned.task for owned in self._running.values()))
-            await asyncio.sleep(0)
+            await self._idle.wait()  # their ends have been noted

@@ -62,7 +62,7 @@ class _Control:
     def _run(self) -> None:
         try:
             code = asyncio.run(self._serve())
-        except BaseException as exc:  # noqa: BLE001 - it must reach the main thread, whatever it is
+        except BaseException as exc:
             self._main.call_soon_threadsafe(_fail, self.finished, exc)
         else:
             self._main.call_soon_threadsafe(_succeed, self.finished, code)

@@ -37,7 +37,7 @@ def announcing(lifeline: Lifeline, session: str) -> Events:
 
 
 async def build_ports(settings: Settings, handlers: MainLoopHandlers, lifeline: Lifeline, session: str) -> Ports:
-    """Connect and probe the store, and return everything an instance needs. Raises ProviderError, ConfigurationError."""
+    """Connect and probe the store; return what an instance needs. Raises ProviderError, ConfigurationError."""
     events = announcing(lifeline, session).bind(fleet=settings.fleet, instance=settings.instance_name, session=session)
     total = settings.leader.total
     provider = connect(settings.need_store(), total=total, endpoint_url=settings.endpoint_url)

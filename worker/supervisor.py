@@ -60,9 +60,12 @@ class Supervisor:
             LeaderDuties(app, ports, self.member),
             rank=lambda: self.member.rank,
         )
-        share = Share(slots, lambda queue: queue in self.member.control.paused, lambda: True)
+        share = Share(slots, lambda queue: queue in self.member.board.control.paused, lambda: True)
         self._shared = [
-            Consumer(spec, spec.name, None, ports, share) for spec in app.queues.values() if spec.mode == "shared"
+            Consumer(spec, spec.name, None, ports, share)
+            for spec in app.queues.values()
+            if spec.mode == "shared"
+            for _ in range(spec.concurrency)
         ]
 
     def _become_heir(self) -> Heir:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from providers.conformance.harness import Harness
 from providers.conformance.races import RACERS, race
-from providers.interface import Documents, NotFound, Refused, Stamp, Version
+from providers.interface import Client, Documents, NotFound, Refused, Stamp, Version
 
 ROUNDS = 5
 """Races in one test: one alone may come out right by luck."""
@@ -17,7 +19,7 @@ ODD_KEYS = (
     "state/100%",
     "state/%2Fetc%2Fpasswd",
     "state/a b+c&d=e;f,g",
-    "state/it's \"quoted\" #1?",
+    'state/it\'s "quoted" #1?',
     "state/über-straße",
     "state/顧客",
     "state/UPPER and lower",
@@ -38,6 +40,16 @@ def keys(documents: Documents, prefix: str) -> list[str]:
             return found
         assert after is None or page.after > after, "a listing must advance"
         after = page.after
+
+
+def _creates(key: str) -> Callable[[Client, int], Stamp]:
+    """Return what each of many racers asks for: to create one key."""
+    return lambda client, number: client.documents.create(key, b"%d" % number)
+
+
+def _replaces(stamp: Stamp, round_: int) -> Callable[[Client, int], Stamp]:
+    """Return what each of many racers asks for: to write over one version."""
+    return lambda client, number: client.documents.replace(stamp, b"%d %d" % (round_, number))
 
 
 class DocumentsSuite:
@@ -170,7 +182,7 @@ class DocumentsSuite:
         clients = [harness.client() for _ in range(RACERS)]
         for round_ in range(ROUNDS):
             key = f"slots/race/{round_}"
-            won, _ = race(clients, lambda client, n, key=key: client.documents.create(key, b"%d" % n))
+            won, _ = race(clients, _creates(key))
             assert len(won) == 1
             found = clients[0].documents.read(key)
             assert found is not None
@@ -182,13 +194,12 @@ class DocumentsSuite:
         clients = [harness.client() for _ in range(RACERS)]
         stamp = clients[0].documents.create("plan", b"start")
         for round_ in range(ROUNDS):
-            body = f"{round_}:%d".encode()
-            won, _ = race(clients, lambda c, n, stamp=stamp, body=body: c.documents.replace(stamp, body % n))
+            won, _ = race(clients, _replaces(stamp, round_))
             assert len(won) == 1
             [(winner, stamp)] = won.items()
             found = clients[0].documents.read("plan")
             assert found is not None
-            assert (found.stamp, found.body) == (stamp, body % winner)
+            assert (found.stamp, found.body) == (stamp, b"%d %d" % (round_, winner))
 
     def test_delete_race(self, harness: Harness) -> None:
         """Of sixteen clients that delete one version at once, exactly one does."""

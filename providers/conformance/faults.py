@@ -106,12 +106,12 @@ class _FaultyClient:
     def __init__(self, client: Client, faults: Faults) -> None:
         self._client = client
         self._faults = faults
-        self.documents = cast(Documents, _Part("documents", client.documents, faults))
-        self.queue = cast(Queue, _Part("queue", client.queue, faults))
-        self.host = cast(Host, _Part("host", client.host, faults))
+        self.documents = cast("Documents", _Part("documents", client.documents, faults))
+        self.queue = cast("Queue", _Part("queue", client.queue, faults))
+        self.host = cast("Host", _Part("host", client.host, faults))
 
     def lease(self, role: str) -> Lease:
-        return cast(Lease, _Part("lease", self._client.lease(role), self._faults))
+        return cast("Lease", _Part("lease", self._client.lease(role), self._faults))
 
     def close(self) -> None:
         self._client.close()

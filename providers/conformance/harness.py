@@ -9,6 +9,7 @@ from typing import Any
 from providers.body import decode
 from providers.interface import Client, Driver, Expiry, NotFound, ProviderError
 
+
 class Harness(abc.ABC):
     """One test's way to one empty store. Only `driver` must be given; the rest has defaults for plain stores.
 

@@ -90,7 +90,9 @@ def prepare(path: Path, deadline: float) -> sqlite3.Connection:
     """
     connection = _connect(path)
     try:
-        if _is_blank(connection, path):
+        with _transaction(connection, "DEFERRED"):
+            blank = _is_blank(connection, path)
+        if blank:
             with _folder_lock(path.parent, deadline):
                 _create(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
@@ -107,17 +109,19 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _is_blank(connection: sqlite3.Connection, path: Path) -> bool:
-    """Say whether the file has no tables yet. Raises Misconfigured for another program's, or a newer version's."""
+    """Say whether the file has no tables yet. Raises Misconfigured for another program's, or a newer version's.
+
+    Asked inside a transaction: the answers must be of one moment, and another process may be creating the tables.
+    """
     [application] = connection.execute("PRAGMA application_id").fetchone()
     [schema] = connection.execute("PRAGMA user_version").fetchone()
-    [journal] = connection.execute("PRAGMA journal_mode").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application == APPLICATION:
         if schema > SCHEMA:
             raise Misconfigured(
                 f"{path} has tables of version {schema}, and this version knows up to {SCHEMA}: upgrade this worker"
             )
-        return bool(journal != "wal")
-    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return False
     if application or schema or tables:
         raise Misconfigured(f"{path} is another program's database: name another file")
     return True
@@ -125,15 +129,24 @@ def _is_blank(connection: sqlite3.Connection, path: Path) -> bool:
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
     """Create the tables, unless another process has done so meanwhile. Killed half-way, it leaves a blank file."""
-    if not _is_blank(connection, path):
-        return
     [journal] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if journal != "wal":
         raise Misconfigured(f"{path} is on a file system that cannot keep SQLite's shared log: use a local disk")
-    connection.execute("BEGIN EXCLUSIVE")
-    if _is_blank(connection, path):
-        for statement in _TABLES:
-            connection.execute(statement)
+    with _transaction(connection, "EXCLUSIVE"):
+        if _is_blank(connection, path):
+            for statement in _TABLES:
+                connection.execute(statement)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
     connection.execute("COMMIT")
 
 

@@ -116,6 +116,17 @@ def test_terminate_kills_after_the_grace(tmp_path: Path) -> None:
     assert not alive(int(daemon.read_text()))
 
 
+def test_later_request_brings_the_kill_forward(tmp_path: Path) -> None:
+    """A shorter grace overrides a longer one, as when the lease is lost in a drain; a longer one changes nothing."""
+    ready = tmp_path / "ready"
+    steps = (
+        f"child.terminate(0); child.kill(); child.start(); until_said({str(ready)!r})\n"
+        "child.terminate(600); child.terminate(1); child.terminate(600); say(child.wait())"
+    )
+    result = hold(steps, "sh", "-c", f"trap 'echo asked' TERM; echo 1 > {ready}; while :; do sleep 0.01; done")
+    assert result.output == ["asked", "137"]
+
+
 def test_family_gets_its_grace_too(tmp_path: Path) -> None:
     """When the program ends on TERM before its children do, they still have the rest of the grace to finish."""
     ready, done = tmp_path / "ready", tmp_path / "done"

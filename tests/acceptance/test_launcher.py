@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.support import require
-from tests.waiting import alive, until
+from tests.waiting import alive, boottime, until
 from worker.processes import LINUX
 
 pytestmark = pytest.mark.skipif(not LINUX, reason="subreapers and PDEATHSIG (Linux)")
@@ -74,6 +74,12 @@ class Launched:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def asked_to_stop(self) -> bool:
+        """Ask (again) for the end of everything; return whether it has come."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.poll() is not None
+
     def code(self) -> int:
         """Wait for the launcher's end; return its exit code."""
         return self.process.wait(20)
@@ -94,13 +100,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
     yield start
     for launched in started:
-        if launched.process.poll() is None:
-            family = psutil.Process(launched.process.pid).children(recursive=True)
-            launched.process.kill()
-            launched.process.wait()
-            for process in family:
-                if process.is_running():
-                    process.kill()
+        until(launched.asked_to_stop, 20, "the launcher's end after the test")
 
 
 @pytest.mark.parametrize("code", [0, 2, 3, 7, 255])
@@ -160,6 +160,15 @@ def test_forwards_the_request_to_stop(launch: Launch, number: signal.Signals) ->
     assert launched.code() == 5
 
 
+def test_dying_of_the_request_is_no_mishap(launch: Launch) -> None:
+    """A worker that is ended by the very TERM that it was sent is not reported as killed."""
+    launched = launch("say('up'); forever()")
+    launched.hear("up")
+    launched.signal(signal.SIGTERM)
+    assert launched.code() == 128 + signal.SIGTERM
+    assert launched.events() == []
+
+
 def test_no_restart_once_asked_to_stop(launch: Launch) -> None:
     """A worker that crashes while it stops is not started again."""
     launched = launch("on(signal.SIGTERM, lambda: sys.exit(1)); say('up'); forever()")
@@ -202,12 +211,7 @@ def test_second_request_kills(launch: Launch) -> None:
     launched.hear("up")
     launched.signal(signal.SIGTERM)
     launched.hear("no")
-
-    def ask_again() -> bool:
-        launched.signal(signal.SIGTERM)
-        return launched.process.poll() is not None
-
-    until(ask_again, 20, "the end after a second request")
+    until(launched.asked_to_stop, 20, "the end after a second request")
     assert launched.code() == 128 + signal.SIGKILL
     assert launched.events()[-1]["why"] == "asked twice to stop (SIGTERM)"
 
@@ -336,6 +340,28 @@ hold_the_gil()
     assert (event["session"], event["term"]) == ("5e5510", 7)
     assert launched.said("up") == [["False"]]
     assert "hold_the_gil" in launched.err.read_text()
+    assert [daemon for (daemon,) in launched.said("daemon") if alive(int(daemon))] == []
+
+
+@pytest.mark.parametrize("before", ["", "lifeline.set_deadline('handler', now() + 600)"])
+def test_keeps_the_deadline_itself(launch: Launch, before: str) -> None:
+    """At a worker's deadline its children are ended though the worker lives, also when it has just moved closer."""
+    launched = launch(
+        f"""
+from worker.lifeline import Lifeline
+def now(): return time.clock_gettime(time.CLOCK_BOOTTIME)
+lifeline = Lifeline.inherited()
+daemon()
+{before}
+lifeline.set_deadline('leader', now() + 0.3)
+say('deadline', now() + 0.3)
+forever()
+""",
+        restart=False,
+    )
+    assert launched.code() == 128 + signal.SIGKILL
+    assert boottime() >= float(launched.said("deadline")[0][0])
+    assert launched.events()[0]["why"] == "trust ran out: leader"
     assert [daemon for (daemon,) in launched.said("daemon") if alive(int(daemon))] == []
 
 

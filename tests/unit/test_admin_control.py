@@ -103,7 +103,7 @@ def test_draining_nobody_names_whom_there_is() -> None:
 
     async def test(sample: Sample) -> None:
         await sample.member("i-3")
-        with pytest.raises(LostPrecondition, match="'i-4'.*known instances: i-3"):
+        with pytest.raises(LostPrecondition, match=r"'i-4'.*known instances: i-3"):
             await orders(sample).drain("i-4")
 
     run(test)
@@ -186,7 +186,7 @@ def test_a_repartition_needs_a_paused_and_empty_queue() -> None:
         await orders(sample).pause("orders")
         await sample.provider.queue.ensure("orders-01")
         await sample.provider.queue.send("orders-01", [b"1", b"2"])
-        with pytest.raises(LostPrecondition, match="2 messages in 1 .*orders-01"):
+        with pytest.raises(LostPrecondition, match=r"2 messages in 1 .*orders-01"):
             await change()
         for received in await sample.provider.queue.receive("orders-01", 10, 60):
             await sample.provider.queue.delete("orders-01", received.receipt)

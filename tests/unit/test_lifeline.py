@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -46,6 +47,24 @@ def test_worker_and_launcher_share_it(lifeline: Lifeline) -> None:
     assert lifeline.read().session == "s"
     assert environ == {"HOME": "/"}
     assert not os.get_inheritable(lifeline.descriptor)
+
+
+def test_earlier_deadline_wakes_the_launcher(lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launcher is woken exactly when a deadline falls before the time at which it would look anyway."""
+    woken: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.kill", lambda pid, number: woken.append((pid, number)))
+    lifeline.set_deadline("leader", 50.0)
+    assert woken == []  # nobody looks yet
+    assert lifeline.watch() == 50.0
+    for deadline in (60.0, 50.0, None):
+        lifeline.set_deadline("leader", deadline)
+    assert woken == []
+    lifeline.set_deadline("handler", 49.0)
+    assert woken == [(os.getpid(), signal.SIGCHLD)]
+    lifeline.set_deadline(None, None)
+    assert lifeline.watch() is None
+    lifeline.set_deadline("leader", 1e9)
+    assert len(woken) == 2
 
 
 @given(cut=st.integers(0, 511), garbage=st.integers(0, 255))

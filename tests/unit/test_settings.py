@@ -28,7 +28,7 @@ def test_defaults_are_a_clouds_and_sqlite_is_faster() -> None:
 def test_there_is_no_default_store() -> None:
     """A forgotten store must be an error that lists what a store may look like."""
     settings = load_settings()
-    with pytest.raises(ConfigurationError, match="WORKER_STORE is not set.*sqlite:///.*azure://.*s3://"):
+    with pytest.raises(ConfigurationError, match=r"WORKER_STORE is not set.*sqlite:///.*azure://.*s3://"):
         settings.need_store()
 
 

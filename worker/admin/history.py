@@ -30,15 +30,13 @@ class TermRecord:
 
 async def history(provider: Provider, *, limit: int = 20) -> list[TermRecord]:
     """Return the newest terms, oldest of them first. A damaged record is in its place and says so."""
-    stamps = await provider.documents.list(PREFIX)
-    return [record for stamp in stamps[-limit:] if (record := await _read(provider, stamp.key)) is not None]
+    keys = [stamp.key for stamp in await provider.documents.list(PREFIX)]
+    terms = [key for key in keys if key.removeprefix(PREFIX).isdecimal()]
+    return [record for key in terms[-limit:] if (record := await _read(provider, key)) is not None]
 
 
 async def _read(provider: Provider, key: str) -> TermRecord | None:
-    text = key.removeprefix(PREFIX)
-    if not text.isdigit():
-        return None
-    term = int(text)
+    term = int(key.removeprefix(PREFIX))
     try:
         document = await provider.documents.read(key)
         fields = decode(document.body, key) if document is not None else {}

@@ -1,4 +1,8 @@
-"""Giving a queue another number of partitions: only while it is paused and empty, or keys would change their owner."""
+"""Orders about partitions that an operator should not give without a look first.
+
+Another partition count is given only while the queue is paused and empty: otherwise keys would change their owner.
+Taking a partition by force is for an owner that neither releases nor dies: it is told which grant is meant.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from worker.admin.control import Orders, read_control
 from worker.admin.routing import read_plan
 from worker.admin.watcher import Watcher
 from worker.app import MAX_PARTITIONS
-from worker.core.intents import Repartition
+from worker.core.intents import Force, Repartition
 from worker.core.names import partition_names
 from worker.errors import ConfigurationError, LostPrecondition
 
@@ -47,3 +51,17 @@ async def repartition(provider: Provider, watcher: Watcher, orders: Orders, queu
     order = Repartition(queue=queue, old=old, new=count)
     await orders.give(order)
     return order
+
+
+async def granted(provider: Provider, partition: str) -> tuple[str, Force]:
+    """Return a partition's owner, and the order that would take exactly this grant from it.
+
+    Raises LostPrecondition when nobody owns it, ConfigurationError when there is no such partition.
+    """
+    plan, problems = await read_plan(provider)
+    if plan is None or plan.queue_of(partition) is None:
+        raise ConfigurationError(f"no partition {partition!r} in the plan{': ' + problems[0] if problems else ''}")
+    record = plan.partitions.get(partition)
+    if record is None or record.owner is None:
+        raise LostPrecondition(f"partition {partition!r} has no owner: there is nobody to take it from")
+    return record.owner, Force(partition=partition, fence=record.fence)

@@ -60,7 +60,7 @@ class MemberStatus:
     version: str | None = None
     pid: int | None = None
     host: str | None = None
-    started_at: str | None = None
+    at: str | None = None  # when it last wrote its status, by its own clock
     leader_term: int | None = None
     still: float | None = None  # seconds for which we have watched its beat without a change; None: it has no beat
 
@@ -110,7 +110,7 @@ class Status:
     members: Sequence[MemberStatus]
     partitions: Sequence[PartitionStatus]
     queues: Sequence[QueueStatus]
-    orders: Sequence[Mapping[str, Any]]  # standing intents, pauses included
+    orders: Sequence[Mapping[str, Any]]  # intents that can still be carried out, pauses included
     problems: Sequence[str]
 
     @property

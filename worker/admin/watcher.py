@@ -14,7 +14,7 @@ from worker.admin.control import read_control
 from worker.admin.routing import read_plan
 from worker.admin.status import Lead, LeaseStatus, MemberStatus, PartitionStatus, QueueStatus, Status
 from worker.clock import Clock
-from worker.core.intents import Control
+from worker.core.intents import Control, Drain, Force, Order, Pause, Repartition, StepDown
 from worker.core.names import dead_letter_queue, partition_name, partition_names
 from worker.core.plan import MOST_PARTITIONS, Plan
 from worker.core.timings import RHO, Timings
@@ -72,7 +72,11 @@ class Watcher:
             members=members,
             partitions=[_with_depth(partition, counted.get(partition.name)) for partition in partitions],
             queues=[_queue_status(name, count, control, counted) for name, count in sorted(queues.items())],
-            orders=[{"id": intent.id, **intent.to_fields()} for intent in control.intents],
+            orders=[
+                {"id": intent.id, **intent.to_fields()}
+                for intent in control.intents
+                if _stands(intent.order, view.term, plan, members)
+            ],
             problems=problems,
         )
 
@@ -202,9 +206,25 @@ def _member_status(id: str, instance: str, session: str, fields: Mapping[str, An
         version=text("version"),
         pid=number("pid"),
         host=text("host"),
-        started_at=text("started_at"),
+        at=text("at"),
         leader_term=number("leader_term"),
     )
+
+
+def _stands(order: Order, term: int, plan: Plan | None, members: list[MemberStatus]) -> bool:
+    """Say whether an order can still be carried out; one that was stays in the document for a day."""
+    match order:
+        case StepDown():
+            return order.term >= term
+        case Drain():
+            return any(member.session == order.session and member.here for member in members)
+        case Repartition():
+            return plan is None or plan.queues.get(order.queue) == order.old
+        case Force():
+            record = plan.partitions.get(order.partition) if plan is not None else None
+            return plan is None or (record is not None and record.fence == order.fence and record.owner is not None)
+        case Pause():
+            return True
 
 
 def _queues(plan: Plan | None, members: list[MemberStatus]) -> dict[str, int]:

@@ -27,7 +27,7 @@ def exec_(name: str, command: tuple[str, ...]) -> int:
     lifeline = launching.lifeline()
     if lifeline is None:
         grace = settings.drain_seconds + settings.leader.grace
-        return launching.start(settings, stop_grace=grace, restart_codes=())
+        launching.start(settings, stop_grace=grace, restart_codes=())
     from worker.exclusive import serve_program
     from worker.process import leave
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from typing import NoReturn
 
-from worker.launcher import launch
 from worker.lifeline import Lifeline
 from worker.settings import Settings
+from worker.standby import Orders, become
 
 
-def start(settings: Settings, *, stop_grace: float, restart_codes: Collection[int] = (1,)) -> int:
-    """Be the launcher: run this very command line as the worker, and return the exit code to end with."""
-    from worker.telemetry import configure
-
-    events = configure(settings.log_level.upper()).bind(fleet=settings.fleet, instance=settings.instance_name)
-    command = [sys.executable, "-m", "worker", *sys.argv[1:]]
-    return launch(command, stop_grace=stop_grace, log=events.emit, restart_codes=restart_codes)
+def start(settings: Settings, *, stop_grace: float, restart_codes: Collection[int] = (1,)) -> NoReturn:
+    """Become the launcher: run this very command line as the worker, for as long as it takes."""
+    bound = {"fleet": settings.fleet, "instance": settings.instance_name}
+    orders = Orders(stop_grace, sorted(restart_codes), bound)
+    become(orders, [sys.executable, "-m", "worker", *sys.argv[1:]])
 
 
 def lifeline() -> Lifeline | None:

@@ -79,7 +79,7 @@ def _print_status(found: Status) -> None:
     if found.members:
         click.echo()
         print_table(
-            ["instance", "session", "state", "role", "partitions", "version", "started"],
+            ["instance", "session", "state", "role", "partitions", "version", "status of"],
             [_member_row(found, one, leading=one.instance in leading) for one in found.members],
         )
     if found.queues:
@@ -100,7 +100,7 @@ def _print_status(found: Status) -> None:
 
 def _member_row(found: Status, one: MemberStatus, *, leading: bool) -> tuple[object, ...]:
     role = _role(found, one.id, leading)
-    return one.instance, one.session, one.state, role, one.partitions, one.version, one.started_at
+    return one.instance, one.session, one.state, role, one.partitions, one.version, one.at
 
 
 def _queue_row(one: QueueStatus) -> tuple[object, ...]:

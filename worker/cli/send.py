@@ -51,7 +51,7 @@ def send(
     elif total == 1:
         click.echo(sent.last_id)
     else:
-        click.echo(f"{sent.messages} messages to {len(sent.queues)} physical queues of {queue}")
+        click.echo(f"{sent.messages} messages sent to {queue}")
 
 
 def _items(payload: str | None, source: str | None, format: Format) -> tuple[int | None, Iterator[Item]]:

@@ -42,7 +42,7 @@ def tie(*names: str) -> int:
 class Seat:
     """One member that may take partitions, and what it carries once all moves under way are done."""
 
-    __slots__ = ("capacity", "counts", "id", "kind", "load", "share", "tie")
+    __slots__ = ("capacity", "counts", "filled", "id", "kind", "load", "tie")
 
     def __init__(self, member: str, capacity: float, kind: int) -> None:
         self.id = member
@@ -50,19 +50,24 @@ class Seat:
         self.kind = kind  # number of the set of queues that it handles
         self.tie = tie(member)
         self.load = 0
-        self.share = 0.0
+        self.filled = UNIT / capacity  # its share if it took one more partition of weight 1
         self.counts: dict[str, int] = {}  # partitions per logical queue
+
+    @property
+    def share(self) -> float:
+        """Load per unit of capacity."""
+        return self.load / self.capacity
 
     def take(self, queue: str, load: int) -> None:
         """Add a partition."""
         self.load += load
-        self.share = self.load / self.capacity
+        self.filled = (self.load + UNIT) / self.capacity
         self.counts[queue] = self.counts.get(queue, 0) + 1
 
     def give(self, queue: str, load: int) -> None:
         """Remove a partition."""
         self.load -= load
-        self.share = self.load / self.capacity
+        self.filled = (self.load + UNIT) / self.capacity
         self.counts[queue] -= 1
 
 
@@ -70,13 +75,13 @@ _Entry = tuple[float, int, str, Seat]
 
 
 def _entry(seat: Seat) -> _Entry:
-    return seat.share, seat.tie, seat.id, seat
+    return seat.filled, seat.tie, seat.id, seat
 
 
 class Pool:
-    """The seats that may take the partitions of some queues, in a heap by share.
+    """The seats that may take the partitions of some queues, in a heap: who would be least loaded *with* one more.
 
-    An entry may be out of date. Too low a share is put right when it comes to the top; for a share that has fallen,
+    An entry may be out of date. Too low a load is put right when it comes to the top; for a load that has fallen,
     `cooled` adds a second entry, and the first is dropped in its turn.
     """
 
@@ -90,17 +95,17 @@ class Pool:
         """Return the least loaded seat, or None when there is none."""
         heap = self._heap
         while heap:
-            share, order, member, seat = heap[0]
-            if share == seat.share:
+            filled, order, member, seat = heap[0]
+            if filled == seat.filled:
                 return seat
-            if share < seat.share:
-                heapq.heapreplace(heap, (seat.share, order, member, seat))
+            if filled < seat.filled:
+                heapq.heapreplace(heap, (seat.filled, order, member, seat))
             else:
                 heapq.heappop(heap)
         return None
 
     def cooled(self, seat: Seat) -> None:
-        """Note that a seat's share has fallen."""
+        """Note that a seat's load has fallen."""
         if seat.kind in self.kinds:
             heapq.heappush(self._heap, _entry(seat))
 
@@ -118,7 +123,7 @@ class Pool:
         equals: list[Seat] = []
         aside: list[Seat] = []
         while len(equals) < LOOK and (seat := self.coldest()) is not None:
-            if equals and seat.share != equals[0].share:
+            if equals and seat.filled != equals[0].filled:
                 break
             aside.append(seat)
             heapq.heappop(self._heap)
@@ -170,7 +175,7 @@ class Table:
         return (coldest < low or hottest > high) and coldest + smallest / roomiest < hottest
 
     def cooled(self, seat: Seat) -> None:
-        """Note that a seat's share has fallen."""
+        """Note that a seat's load has fallen."""
         for pool in self._distinct:
             pool.cooled(seat)
 
@@ -232,7 +237,7 @@ def _best(
             continue
         room = (source.load * target.capacity - target.load * source.capacity) / (source.capacity + target.capacity)
         clumped = target.counts.get(queue, 0) - source.counts.get(queue, 0)
-        mine = target.share, abs(load - room), clumped
+        mine = target.filled, abs(load - room), clumped
         if best is None or mine < fit or (mine == fit and _precedes(partition, target, *best)):
             best, fit = (partition, target), mine
     return best

@@ -104,7 +104,7 @@ def diagram() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The local right to act: cancel all work at `stop_at`, be gone at `deadline`. Both in the local clock's seconds."""
+    """The local right to act: cancel all work at `stop_at`, be gone at `deadline`; in the local clock's seconds."""
 
     stop_at: float
     deadline: float
@@ -160,7 +160,7 @@ class Standing:
 
 def next_term(*known: int) -> int:
     """Return the term of a claim: above the lease's, the plan's and every opened term."""
-    return max(0, *known) + 1
+    return max((0, *known)) + 1
 
 
 def claim_due(standing: Standing, *, session: str, history: float | None, expiry: Expiry) -> float | None:

@@ -204,7 +204,7 @@ class _Round:
             self.table.seats[now.owner].take(want.queue, -want.rank)
 
     def _improve(self) -> None:
-        """Move for balance: few at a time, and after a loss at most half as many as had lost their owner."""
+        """Move for balance: few at a time, and together with orphans at most half as many as those."""
         plan, facts, seats = self.plan, self.facts, self.table.seats
         limit = max(1, (len(plan.partitions) + len(self.changed)) // IN_TRANSIT) - self.transit
         if self.orphans:

@@ -15,6 +15,10 @@ A verdict is final for that session. By then its own trust has run out, so it wi
 move all the same (a machine that was frozen together with its clock, or a write that was under way for minutes),
 then its partitions already belong to others, and to believe it again would make two owners. The instance comes back
 under a new session, which proves nothing about the old one and owes nothing to it.
+
+All this rests on what members do: a session counts its trust from before each beat was sent, an answer that comes
+after the deadline extends nothing, and a session whose *first* beat has no answer within D_m(1-ρ)-m of its send is
+given up as well. Its beat may have landed all the same, and a clock may be running on it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from worker.testing.machine import LONGEST_PAUSE, Build, Life, Machine, Runtime
 from worker.testing.operator import Operator
 from worker.testing.runtime import RealRuntime
 from worker.testing.sample import QUEUE, TIMEOUT, sample_app
-from worker.testing.schedule import STORM, Fault, Schedule, Sending, schedule
+from worker.testing.schedule import STORM, Fault, Profile, Sending, schedule
 from worker.testing.timeline import Timeline
 from worker.testing.weather import CLEAR
 
@@ -84,7 +84,7 @@ class FleetSim:
         partitions: int = 6,
         lease: float | None = None,
         duration: float | None = None,
-        events: Schedule | None = None,
+        profile: Profile | None = None,
         build: Build | None = None,
         echo: Callable[[str], None] | None = None,
     ) -> None:
@@ -99,22 +99,25 @@ class FleetSim:
         self.loop = VirtualLoop(self._step)
         self.timeline = Timeline(lambda: self.loop.true, echo)
         self.store = MemoryStore(now=lambda: EPOCH + self.loop.true)
-        self.events = events or schedule(seed, instances, self.duration, lease)
-        self.network = Network(self.loop, MemoryDriver(self.store), seed, self.events.weather)
+        self.events = schedule(seed, instances, self.duration, lease, profile)
+        self.network = Network(self.loop, MemoryDriver(self.store), seed, self.events.weather, unit=self.leader.total)
         self.build: Build = build or (lambda app, ports: RealRuntime(app, ports, drain_timeout=DRAIN_TIMEOUT))
-        self.app: App = sample_app(partitions, stream(seed, "app"), self._finished, self._acts_as_leader)
         self.one_leader, self.one_owner, self.growing = OneLeader(), OneOwner(), GrowingStore()
         self.messages = NoMessageLost()
+        self.app: App = sample_app(
+            partitions, stream(seed, "app"), self._finished, self._acts_as_leader, self.growing.opened
+        )
         self.store.documents = WatchedDocuments(self.store.documents, self._wrote)  # type: ignore[assignment] # same protocol
         self.machines = [
             Machine(
                 self,
                 f"i-{number}",
-                LocalClock(dice.uniform(10, 1e6), dice.choice((1.0, 0.9, 1.1, dice.uniform(0.9, 1.1)))),
+                LocalClock(dice.uniform(10, 1e6), dice.choice((1.0, 0.9, 1.1, 0.9, 1.1, dice.uniform(0.9, 1.1)))),
                 dice.choice((0.0, dice.uniform(-100, 100))),
             )
             for number in range(instances)
         ]
+        self._healed = False
         self._runtimes: dict[str, Runtime] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._dice = dice
@@ -174,6 +177,7 @@ class FleetSim:
     def _heal(self) -> None:
         """End every fault; whoever is down comes back."""
         self.timeline.add("", "[all faults end]")
+        self._healed = True
         self.network.weather, self.network.outage = CLEAR, None
         self.network.cut.clear()
         for machine in self.machines:
@@ -199,6 +203,7 @@ class FleetSim:
 
     async def _shut_down(self) -> None:
         for machine in self.machines:
+            machine.codes.clear()  # of lives that ended in the storm
             machine.term()
         begun = self.loop.true
         limit = bounds.drain(self.leader, self.member, DRAIN_TIMEOUT).worst + 1
@@ -206,8 +211,8 @@ class FleetSim:
             if self.loop.true - begun > limit:
                 raise Violation(f"not drained after {limit:.0f} s")
             await self._elapse(1.0)
-        codes = {machine.name: machine.codes[-1] for machine in self.machines}
-        if any(codes.values()):
+        codes = {machine.name: machine.codes for machine in self.machines}
+        if any(any(ended) for ended in codes.values()):
             raise Violation(f"a drain ended with an exit code other than 0: {codes}")
 
     # --- faults ---
@@ -242,14 +247,14 @@ class FleetSim:
                 machine.clock.jump_wall(fault.value)
             case "term":
                 machine.term()
-                self.loop.outside(fault.seconds, machine.boot)
+                self.loop.outside(fault.seconds, self._boot, machine)
             case "drain":
                 life = machine.life
                 session = life.runtime.session if life is not None else None
                 if session is not None:
                     self._say(machine, "drain", session=session)
                     self._start(self.operator.order, Drain(session.partition("~")[2], machine.name))
-                    self.loop.outside(fault.seconds + self.leader.lease, machine.boot)
+                    self.loop.outside(fault.seconds + self.leader.lease, self._boot, machine)
             case "outage":
                 self._say(None, "outage", seconds=fault.seconds)
                 self.network.outage = Outage.SILENT if fault.value < 0.5 else Outage.REFUSING
@@ -259,6 +264,10 @@ class FleetSim:
 
     def _say(self, machine: Machine | None, what: str, **fields: Any) -> None:
         self.timeline.add(machine.name if machine else "", f"[{what}]", **fields)
+
+    def _boot(self, machine: Machine) -> None:
+        if not self._healed:  # which has booted everybody
+            machine.boot()
 
     def _reconnect(self, machine: Machine) -> None:
         if self.network.cut.pop(machine.name, None):
@@ -292,6 +301,8 @@ class FleetSim:
         del self._runtimes[who]
 
     def told(self, machine: Machine, fields: Mapping[str, Any]) -> None:
+        if fields["event"] == "leader.elected":
+            self.growing.opened("plan", fields["term"])
         rest = {name: value for name, value in fields.items() if name not in ("event", "session")}
         self.timeline.add(machine.name, str(fields["event"]), **rest)
 
@@ -345,6 +356,9 @@ class FleetSim:
         plan = self._plan()
         if plan is None or len(plan.partitions) != self.partitions:
             return "the plan does not have every partition"
+        for machine in self.machines:
+            if machine.life is None or machine.life.runtime.session is None:
+                return f"{machine.name} is not back"
         sessions = {life.runtime.session: life for machine in self.machines if (life := machine.life) is not None}
         for name, item in plan.partitions.items():
             life = sessions.get(item.owner)

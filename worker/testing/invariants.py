@@ -108,7 +108,12 @@ class GrowingStore:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, ...]] = {}
+        self._opened: dict[str, int] = {}
         self.writes = 0
+
+    def opened(self, key: str, number: int) -> None:
+        """Somebody uses a document under this term or fence: from now on no older write may land on it."""
+        self._opened[key] = max(number, self._opened.get(key, 0))
 
     def wrote(self, key: str, body: bytes | None, by: str) -> None:
         """A write has landed; `body` is None for a deletion."""
@@ -126,6 +131,10 @@ class GrowingStore:
             raise Violation(f"{by} wrote {key} a second time")
         if last is not None and number < last:
             raise Violation(f"{by} wrote {key} at {number}, and it had been at {last}: a stale write has landed")
+        if number[0] < self._opened.get(key, 0):
+            raise Violation(
+                f"{by} wrote {key} at {number}, and it is open under {self._opened[key]}: a stale write landed"
+            )
         self._seen[key] = number
 
 

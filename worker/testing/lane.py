@@ -76,12 +76,14 @@ class Network:
         driver: Driver,
         seed: int,
         weather: Weather = CLEAR,
+        unit: float = 2.0,
         applied: Callable[[Request], None] | None = None,
     ) -> None:
         self.loop = loop
         self.driver = driver
         self.seed = seed
         self.weather = weather
+        self.unit = unit  # seconds: the total time of a request, which latencies are multiples of
         self.applied = applied
         self.applying: Request | None = None  # the request that is changing the store at this very moment
         self.outage: Outage | None = None
@@ -163,18 +165,21 @@ class SimLane:
             self._stuck -= 1
 
         self._stuck += 1
-        self._loop.outside(draw(self._dice, self._network.weather.stuck), give_back)
+        self._loop.outside(self._draw(self._network.weather.stuck), give_back)
+
+    def _draw(self, between: tuple[float, float]) -> float:
+        return self._network.unit * draw(self._dice, between)
 
     def _send(self, request: Request) -> None:
         network, dice = self._network, self._dice
         weather = CLEAR if self._machine in network.calm else network.weather
         request.sent, request.fate = self._loop.true, weather.fate(dice, request.changes)
         network.fates[request.fate] += 1
-        there, back = draw(dice, weather.latency), draw(dice, weather.latency)
+        there, back = self._draw(weather.latency), self._draw(weather.latency)
         if request.fate is Fate.STRAY:
-            there += draw(dice, weather.astray)
+            there += self._draw(weather.astray)
         if request.fate is Fate.ANSWER_LATE:
-            back += draw(dice, weather.late)
+            back += self._draw(weather.late)
         self._loop.outside(there, self._arrive, request, back)
 
     def _arrive(self, request: Request, back: float) -> None:

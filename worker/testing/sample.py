@@ -26,8 +26,10 @@ def sample_app(
     dice: Stream,
     finished: Callable[[int], None],
     acts: Callable[[int], None],
+    opened: Callable[[str, int], None],
 ) -> App:
-    """Return the app. `finished(number)` hears of each message done; `acts(term)` of each act as a leader."""
+    """Return the app. `finished(number)` hears of each message done, `acts(term)` of each act as a leader,
+    `opened(key, fence)` of each fenced document in use."""
     app = App()
 
     @app.queue(QUEUE, partitions=partitions, key="key", max_attempts=MAX_ATTEMPTS, timeout=TIMEOUT)
@@ -42,6 +44,9 @@ def sample_app(
             await _stubborn(draw(dice, (1.0, 10.0)), draw(dice, (0.1, 12.0)))
         if kind != "plain":
             async with message.state(order["key"]) as done:
+                assert message.fence is not None  # the queue is not shared
+                opened(f"state/{QUEUE}/{order['key']}", message.fence)
+                await rest(draw(dice, (0.001, 2.0)))
                 done[str(order["number"])] = done.get(str(order["number"]), 0) + 1
         finished(order["number"])
 
@@ -54,6 +59,7 @@ def sample_app(
             if dice.random() < 0.2:
                 leadership.check()
                 async with leadership.state("rounds") as rounds:
+                    opened("state/leader/rounds", leadership.term)
                     rounds["count"] = rounds.get("count", 0) + 1
 
     return app

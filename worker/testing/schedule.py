@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.testing.clock import Stream, stream
-from worker.testing.weather import CLEAR, ROUGH, STORM, Weather, draw
+from worker.testing.weather import CLEAR, ROUGH, SLOW, STORM, Weather, draw
 
 WEIGHTS = {
     "crash": 4,  # SIGKILL; the launcher starts it again
@@ -55,14 +56,25 @@ class Schedule:
     sendings: Sequence[Sending]
 
 
-def faults(seed: int, machines: int, duration: float, lease: float) -> list[Fault]:
+class Profile(enum.Enum):
+    """What kind of a time the fleet has."""
+
+    MIXED = "mixed"  # some of everything
+    HARD = "hard"  # what breaks the promises of others: slow answers, stopped leaders, crashes, and nothing else
+
+
+HARD_WEIGHTS = {**dict.fromkeys(WEIGHTS, 0), "crash": 3, "pause": 5, "cut": 2, "step-down": 1, "rate": 1}
+
+
+def faults(seed: int, machines: int, duration: float, lease: float, profile: Profile) -> list[Fault]:
     """Draw the faults of a run; pauses, cuts and outages last from a moment to several leases."""
     dice = stream(seed, "faults")
-    gap = lease * dice.choice((1, 2, 4))  # of this run, on average
+    weights = HARD_WEIGHTS if profile is Profile.HARD else WEIGHTS
+    gap = lease * dice.choice((0.5, 1, 3))  # of this run, on average
     found: list[Fault] = []
     at = lease * dice.uniform(0.5, 3)
     while at < duration:
-        kind = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        kind = dice.choices(list(weights), list(weights.values()))[0]
         found.append(
             Fault(
                 at=at,
@@ -79,7 +91,7 @@ def faults(seed: int, machines: int, duration: float, lease: float) -> list[Faul
 
 def _value(kind: str, dice: Stream, lease: float) -> float:
     if kind == "rate":
-        return dice.uniform(0.9, 1.1)
+        return dice.choice((0.9, 1.1, dice.uniform(0.9, 1.1)))
     if kind == "wall":
         return dice.choice((-1, 1)) * draw(dice, (0.05, 10 * lease))
     return dice.random()
@@ -101,10 +113,13 @@ def sendings(seed: int, duration: float) -> list[Sending]:
     ]
 
 
-def schedule(seed: int, machines: int, duration: float, lease: float) -> Schedule:
-    """Draw everything that happens to the fleet of a seed."""
-    weather = stream(seed, "weather").choice((CLEAR, ROUGH, ROUGH))
-    return Schedule(weather, faults(seed, machines, duration, lease), sendings(seed, duration))
+def schedule(seed: int, machines: int, duration: float, lease: float, profile: Profile | None = None) -> Schedule:
+    """Draw everything that happens to the fleet of a seed; without a profile, the seed chooses one."""
+    dice = stream(seed, "weather")
+    drawn = dice.choice((Profile.MIXED, Profile.MIXED, Profile.MIXED, Profile.HARD))
+    profile = profile or drawn
+    weather = SLOW if profile is Profile.HARD else dice.choice((CLEAR, ROUGH, ROUGH))
+    return Schedule(weather, faults(seed, machines, duration, lease, profile), sendings(seed, duration))
 
 
-__all__ = ["STORM", "WEIGHTS", "Fault", "Schedule", "Sending", "faults", "schedule", "sendings"]
+__all__ = ["STORM", "WEIGHTS", "Fault", "Profile", "Schedule", "Sending", "faults", "schedule", "sendings"]

@@ -23,7 +23,7 @@ class Fate(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Probabilities of each fate, and ranges in seconds. A range is drawn from log-uniformly."""
+    """Probabilities of each fate, and ranges in units of one request's total time. A range is drawn log-uniformly."""
 
     request_lost: float = 0.0
     answer_lost: float = 0.0
@@ -31,10 +31,10 @@ class Weather:
     throttled: float = 0.0
     conflict: float = 0.0
     stray: float = 0.0
-    latency: tuple[float, float] = (0.002, 0.05)  # one way
-    late: tuple[float, float] = (1.0, 20.0)  # how much later than a normal answer a late one comes
-    astray: tuple[float, float] = (2.0, 300.0)  # how much later than normal a stray request is applied
-    stuck: tuple[float, float] = (0.1, 30.0)  # how long an overdue request keeps its client, after the caller gave up
+    latency: tuple[float, float] = (0.001, 0.025)  # one way
+    late: tuple[float, float] = (0.5, 10.0)  # how much later than a normal answer a late one comes
+    astray: tuple[float, float] = (1.0, 150.0)  # how much later than normal a stray request is applied
+    stuck: tuple[float, float] = (0.05, 15.0)  # how long an overdue request keeps its client, after the caller gave up
 
     def fate(self, dice: Stream, changes: bool) -> Fate:
         """Draw what becomes of a request. Reads meet no conflicts and gain nothing by straying."""
@@ -64,7 +64,7 @@ ROUGH = Weather(
     throttled=0.01,
     conflict=0.01,
     stray=0.005,
-    latency=(0.002, 0.2),
+    latency=(0.001, 0.1),
 )
 """One request in twenty meets trouble."""
 
@@ -75,9 +75,20 @@ STORM = Weather(
     throttled=0.05,
     conflict=0.05,
     stray=0.03,
-    latency=(0.005, 0.6),
+    latency=(0.01, 0.45),
 )
 """Nearly a third of all requests meet trouble: nobody can hold a lease for long."""
+
+SLOW = Weather(
+    request_lost=0.01,
+    answer_lost=0.02,
+    answer_late=0.02,
+    throttled=0.01,
+    conflict=0.01,
+    stray=0.06,
+    latency=(0.1, 0.49),
+)
+"""Everything arrives, just in time; and what does not arrives when nobody expects it any more."""
 
 
 def draw(dice: Stream, between: tuple[float, float]) -> float:
