@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-DEMO := $(BIN)/worker dev --demo
+DEMO := $(BIN)/python -m jobs.demo $(if $(STORE),--store $(STORE))
 SIMULATE := $(BIN)/python -m worker.testing.simulate --seeds $(SEEDS)
 BENCH := $(BIN)/python -m benchmarks
 TESTS := $(BIN)/python scripts/run_tests.py

@@ -208,6 +208,7 @@ class ThreadLane:
     def _end(self, job: _Job) -> bool:
         """Note that a job's thread is free again; say whether anybody still waits for the answer."""
         with self._changed:
+            self._idle.add(threading.current_thread())  # as good as: it takes the next job, or leaves
             if job.state in (_State.GIVEN_UP, _State.OVERDUE):
                 self._stuck -= 1
                 return False

@@ -17,9 +17,11 @@ import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from functools import partial
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from worker.core.names import check_queue_name
+from worker.parsing import check_kind
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
@@ -97,7 +99,10 @@ class App:
         """
         check_queue_name(name)
         if name in self.queues:
-            raise BadApp(f"queue {name!r} has two handlers: {self.queues[name].handler.__name__} and one more")
+            raise BadApp(f"queue {name!r} has two handlers: {_name(self.queues[name].handler)} and one more")
+        for option, value, values in (("mode", mode, get_args(Mode)), ("order", order, get_args(Order))):
+            if value not in values:
+                raise BadApp(f"queue {name!r}: {option}={value!r} must be one of {', '.join(map(repr, values))}")
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise BadApp(f"queue {name!r}: partitions={partitions} must be from 1 to {MAX_PARTITIONS}")
         if mode == "shared" and (partitions != 1 or key is not None or order == "strict"):
@@ -109,7 +114,7 @@ class App:
             )
         if max_attempts < 1:
             raise BadApp(f"queue {name!r}: max_attempts={max_attempts} must be at least 1")
-        if not timeout > 0:
+        if not 0 < timeout < float("inf"):
             raise BadApp(f"queue {name!r}: timeout={timeout} must be a positive number of seconds")
 
         def register(function: Function) -> Function:
@@ -144,8 +149,28 @@ class App:
 
 
 def _handler_signature(queue: str, function: Callable[..., Any]) -> tuple[type | None, bool]:
-    parameters = list(inspect.signature(function).parameters)
-    if not 1 <= len(parameters) <= 2:
-        raise BadApp(f"handler {function.__name__!r} of queue {queue!r} must take the body, and may take the Message")
-    hint = get_type_hints(function).get(parameters[0])
-    return (None if hint in (None, Any, dict) else hint), len(parameters) == 2
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = all(one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in parameters)
+    if not 1 <= len(parameters) <= 2 or not positional:
+        raise BadApp(
+            f"handler {_name(function)!r} of queue {queue!r} must take the body, and may take the Message: "
+            "one or two positional arguments"
+        )
+    kind = _hints(function).get(parameters[0].name)
+    if kind in (None, Any, dict):
+        return None, len(parameters) == 2
+    try:
+        check_kind(kind)
+    except TypeError as exc:
+        raise BadApp(f"handler {_name(function)!r} of queue {queue!r}: {exc}") from exc
+    return kind, len(parameters) == 2
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    while isinstance(function, partial):
+        function = function.func
+    return get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", None) or repr(function)

@@ -23,6 +23,7 @@ from providers.interface import (
     OutcomeUnknown,
     ProviderError,
     Refused,
+    proven,
 )
 from providers.provider import PortableLease
 from worker.clock import Clock, wait_for
@@ -56,6 +57,7 @@ class Won:
 
     grant: Grant
     sent: float
+    offset: float  # wall clock - local clock, before it was sent
     replaced: LeaseView
 
 
@@ -103,22 +105,25 @@ class Candidacy:
         """Watch the lease until it is ours; None once closed."""
         standing: Standing | None = None
         history: float | None = None
-        patience = 0.0
+        chance = 0.0
         while not self._closing:
             self._wake.clear()
             try:
                 view = await self._lease.observe()
                 changed = standing is None or view.version != standing.view.version
-                standing = (standing or Standing(view, self._clock.now())).seen(view, self._clock.now())
+                seen = (standing or Standing(view, self._clock.now())).seen(view, self._clock.now())
                 if changed:
                     self._notice(view)
-                    patience = election.stagger(self._rank_now(), self._timings, self._clock.random())
+                    chance = self._clock.random()
                     history = await self._opener.history() if view.version is None or view.garbled else None
-                if view.handed and view.holder == self.session:
+                standing = seen  # not before all is known about it: until then every look is the first
+                if view.handed and view.holder == self.session and view.token == self._heir_token:
                     held = await self._claim(view, accept=True)
                 else:
                     due = election.claim_due(standing, session=self.session, history=history, expiry=self._lease.expiry)
-                    due = None if due is None else max(due + patience, self._hold_back_until)
+                    if due is not None:
+                        patience = election.stagger(self._rank_now(), self._timings, chance)
+                        due = max(due + patience, self._hold_back_until)
                     if due is None or due > self._clock.now():
                         await self._rest(due, changed)
                         continue
@@ -135,9 +140,15 @@ class Candidacy:
         return None
 
     async def _rest(self, due: float | None, changed: bool) -> None:
-        now = self._clock.now()
-        look = FAST if now < self._heir_until else election.next_look(self._rank_now(), changed, self._timings)
-        await self._pause(look if due is None else min(look, due - now))
+        """Wait until the next look. Who becomes a successor meanwhile looks as often as one from then on."""
+        started = self._clock.now()
+        while not self._wake.is_set():
+            now = self._clock.now()
+            look = FAST if now < self._heir_until else election.next_look(self._rank_now(), changed, self._timings)
+            left = (started + look if due is None else min(started + look, due)) - now
+            if left <= 0:
+                return
+            await self._pause(min(left, self._timings.renew))
 
     def _rank_now(self) -> int | None:
         return 0 if self._clock.now() < self._heir_until else self._rank_in_plan()
@@ -165,11 +176,12 @@ class Candidacy:
         if not accept:
             term = election.next_term(view.term, await self._duties.known_term(), await self._opener.highest())
         self._move(Move.DUE)
-        asked, bids = Renewals(), dict[str, Bid]()
+        asked, bids, offsets = Renewals(), dict[str, Bid](), dict[str, float]()
         while True:
             nonce = self._clock.token()
             bid = Bid(self.session, self._who.instance, self._who.fleet, term, self._timings.lease, nonce)
             asked, bids[nonce] = asked.sent(nonce, self._clock.now()), bid
+            offsets[nonce] = self._clock.wall() - self._clock.now()
             try:
                 if accept:
                     grant = await self._lease.accept(view, bid, self._heir_token)
@@ -177,19 +189,24 @@ class Candidacy:
                     grant = await self._lease.claim(view, bid)
             except (Refused, OutcomeUnknown) as exc:
                 seen = await self._read_back()
+                if seen is None:
+                    self._move(Move.REFUSED)
+                    return None
                 sent = asked.proven_by(seen.nonce)
                 if sent is not None and seen.nonce is not None:
-                    return self._granted(Won(_grant_of(seen, bids[seen.nonce]), sent, view))
+                    return self._granted(Won(proven(seen, bids[seen.nonce]), sent, offsets[seen.nonce], view))
                 if isinstance(exc, OutcomeUnknown) and seen.version == view.version and not self._closing:
+                    await self._clock.sleep(self._timings.total / 8)
                     continue  # not there yet: ask again on the same version, of which only one can win
                 self._move(Move.REFUSED)
                 return None
             except ProviderError:
                 if len(bids) > 1 and not self._closing:
+                    await self._clock.sleep(self._timings.total / 2)
                     continue  # an earlier one may still land
                 self._move(Move.REFUSED)
                 raise
-            return self._granted(Won(grant, asked.unanswered[nonce], view))
+            return self._granted(Won(grant, asked.unanswered[nonce], offsets[nonce], view))
 
     def _granted(self, won: Won) -> Won | None:
         if election.trust_from(won.sent, self._timings).stop_at <= self._clock.now():
@@ -198,17 +215,12 @@ class Candidacy:
         self._move(Move.GRANTED)
         return won
 
-    async def _read_back(self) -> LeaseView:
+    async def _read_back(self) -> LeaseView | None:
+        """Look until there is an answer; None when closed meanwhile: whatever was claimed then runs out by itself."""
         while True:
             try:
                 return await self._lease.observe()
             except ProviderError:
                 if self._closing:
-                    raise  # whatever became of the claim, it runs out by itself
+                    return None
                 await self._clock.sleep(self._timings.total / 2)
-
-
-def _grant_of(view: LeaseView, bid: Bid) -> Grant:
-    if view.version is None or view.nonce is None:
-        raise ValueError("a lease that does not exist proves nothing")
-    return Grant(term=view.term, session=bid.session, version=view.version, nonce=view.nonce, bid=bid)

@@ -56,6 +56,13 @@ class Count:
         ]
 
     @property
+    def held(self) -> frozenset[str]:
+        """Partitions on which somebody says to be active still."""
+        return frozenset(
+            name for status in self.statuses.values() if status.id not in self.gone for name in status.active
+        )
+
+    @property
     def gone(self) -> frozenset[str]:
         """Sessions that are proven unable to act: judged dead, or left in good order."""
         return self.dead | {status.id for status in self.statuses.values() if status.state == "left"}

@@ -115,7 +115,8 @@ class Elector:
             self._clock,
             self._timings.lease,
         )
-        holding = Holding(self._lease, self._clock, self._timings, self._events.bind(term=term.number), grant, sent)
+        events = self._events.bind(term=term.number)
+        holding = Holding(self._lease, self._clock, self._timings, events, grant, sent, won.offset)
         self.term = term
         name = f"{self._who.role} term {term.number}"
         opening = asyncio.create_task(self._open(term, view))

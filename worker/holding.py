@@ -7,9 +7,8 @@ arrives after the stop time which it would extend renews nothing.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
-from providers.interface import Grant, Heir, LeaseView, OutcomeUnknown, ProviderError, Refused
+from providers.interface import Grant, Heir, LeaseView, OutcomeUnknown, ProviderError, Refused, proven
 from providers.provider import PortableLease
 from worker.clock import Clock, wait_for
 from worker.core import election
@@ -18,19 +17,28 @@ from worker.core.timings import Timings
 from worker.telemetry import Events
 from worker.term import Term
 
+FROZEN = "the machine stood still, or its wall clock jumped ahead"
+
 
 class Holding:
     """One grant from its claim to its end. `reason` says why it ended, once `keep` has returned LOST or EXPIRED."""
 
     def __init__(
-        self, lease: PortableLease, clock: Clock, timings: Timings, events: Events, grant: Grant, sent: float
+        self,
+        lease: PortableLease,
+        clock: Clock,
+        timings: Timings,
+        events: Events,
+        grant: Grant,
+        sent: float,
+        offset: float,
     ) -> None:
         self.reason = ""
         self._lease, self._clock, self._timings, self._events = lease, clock, timings, events
         self._grant = grant
         self._renewals = Renewals()
         self._next_send = sent + timings.renew
-        self._offset = clock.wall() - clock.now()
+        self._offset = offset  # wall clock - local clock, as of the send that is answered last
 
     async def keep(self, term: Term) -> Move | None:
         """Wait until there is something to do, and do it: renew, or say that the term is over.
@@ -38,8 +46,8 @@ class Holding:
         Returns None early when `term.changed` is set. Moves `term.trust` when a renewal has succeeded.
         """
         now = self._clock.now()
-        if election.frozen(self._offset, self._clock.wall() - now, self._timings):
-            return self._over(Move.LOST, "the machine stood still, or its wall clock jumped ahead")
+        if self._frozen(now):
+            return self._over(Move.LOST, FROZEN)
         if now >= term.trust.stop_at:
             return self._over(Move.EXPIRED, self.reason or "trust ran out before a renewal succeeded")
         if term.stalled:
@@ -61,37 +69,37 @@ class Holding:
         try:
             grant = await self._lease.renew(self._grant, nonce)
         except (Refused, OutcomeUnknown) as exc:
-            return await self._read_back(term, exc)
+            return await self._read_back(term, exc, sent)
         except ProviderError as exc:
-            self._failed(exc, self._timings.total / 2)
+            self._failed(exc, sent)
             return None
         return self._renewed(term, grant, sent)
 
-    async def _read_back(self, term: Term, cause: ProviderError) -> Move | None:
+    async def _read_back(self, term: Term, cause: ProviderError, asked: float) -> Move | None:
         try:
             view = await self._lease.observe()
         except ProviderError as exc:
-            self._failed(exc, 0.0)
+            self._failed(exc, asked)
             return None
         sent = self._renewals.proven_by(view.nonce)
         if sent is not None:
             return self._renewed(term, self._shown(view), sent)
         if view.version == self._grant.version:
-            self._failed(cause, 0.0)  # not there yet: renew again on the same version, of which only one can win
+            self._failed(cause, asked)  # not there yet: renew again on the same version, of which only one can win
             return None
         holder = f"{view.instance or 'nobody'} holds term {view.term}"
         return self._over(Move.LOST, f"the lease was changed by somebody else: {view.garbled or holder}")
 
     def _shown(self, view: LeaseView) -> Grant:
-        if view.version is None or view.nonce is None:
-            raise ValueError("a lease that does not exist proves nothing")
-        return replace(self._grant, version=view.version, nonce=view.nonce)
+        return proven(view, self._grant.bid, proof=self._grant.proof)
 
     def _renewed(self, term: Term, grant: Grant, sent: float) -> Move | None:
         now = self._clock.now()
+        if self._frozen(now):  # before the offset is taken anew: a freeze during the request would go unseen
+            return self._over(Move.LOST, FROZEN)
         if now >= term.trust.stop_at:
             return self._over(Move.EXPIRED, "the answer to a renewal came after the stop time")
-        self._grant, self._renewals = grant, Renewals()
+        self._grant, self._renewals, self.reason = grant, Renewals(), ""
         self._next_send = sent + self._timings.renew
         self._offset = self._clock.wall() - now
         trust = election.trust_from(sent, self._timings)
@@ -99,9 +107,12 @@ class Holding:
             term.trust = trust
         return Move.RENEWED
 
-    def _failed(self, error: ProviderError, pause: float) -> None:
+    def _failed(self, error: ProviderError, sent: float) -> None:
         self._events.emit("lease.renew_failed", error=str(error), kind=type(error).__name__)
-        self._next_send = self._clock.now() + pause
+        self._next_send = max(self._clock.now(), sent + self._timings.total / 2)
+
+    def _frozen(self, now: float) -> bool:
+        return election.frozen(self._offset, self._clock.wall() - now, self._timings)
 
     def _over(self, move: Move, reason: str) -> Move:
         self.reason = reason

@@ -160,7 +160,7 @@ class LeaderDuties:
             barred=grants.barred(plan, count),
             forced=board.control.forced,
             withheld=frozenset(order.queue for order in due),
-            restored=frozenset(plan.missing()) if now >= self._restored_from else frozenset(),
+            restored=frozenset(plan.missing()) - count.held if now >= self._restored_from else frozenset(),
             balance=balance,
         )
         wanted = planner.advance(plan, facts)

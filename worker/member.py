@@ -154,10 +154,13 @@ class Session:
     async def _beat(self) -> None:
         """Beat until trust has run out, or until everything is handed back."""
         beats, clock = 0, self._ports.clock
+        begun = clock.now()
         while not (self._draining and await self._left()):
             now = clock.now()
             if self.trust is not None and (now >= self.trust.stop_at or self._frozen()):
                 return
+            if self.trust is None and now - begun >= self._timings.trusted:
+                return  # a beat may have landed unanswered, and a leader may have judged this session by it already
             pause = self._timings.renew
             if self._fit():
                 limit = None if self.trust is None else self.trust.stop_at - now
@@ -248,7 +251,7 @@ class Session:
         )
 
     async def _farewell(self) -> None:
-        """After a loss, say that nothing acts any more, if the store is there: the fleet need not wait for a verdict."""
+        """After a loss, say that nothing acts any more: then the fleet need not wait for a verdict."""
         if self._draining or self.trust is None:
             return
         try:

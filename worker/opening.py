@@ -59,7 +59,9 @@ class Opener:
             duration = decode(document.body if document else b"", key).get("duration")
         except (NotFound, BadDocument):
             return LONGEST_LEASE
-        return float(duration) if isinstance(duration, int | float) and duration > 0 else LONGEST_LEASE
+        if not isinstance(duration, int | float) or isinstance(duration, bool) or not 0 < duration < float("inf"):
+            return LONGEST_LEASE
+        return float(duration)
 
     async def record(self, term: int, session: str, view: LeaseView) -> bool:
         """Write down that this session opens this term; say whether that is so. Raises Unavailable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from worker.core.envelope import BadMessage
 
@@ -13,6 +13,15 @@ from worker.core.envelope import BadMessage
 @cache
 def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
+
+
+def check_kind(kind: type) -> None:
+    """Raise TypeError for a type that nothing can ever be parsed into."""
+    try:
+        _adapter(kind)
+    except PydanticSchemaGenerationError as exc:
+        name = getattr(kind, "__name__", str(kind))
+        raise TypeError(f"{name} is no type that JSON can be parsed into: use a pydantic model or a dataclass") from exc
 
 
 def parse_body(kind: type | None, body: Any) -> Any:

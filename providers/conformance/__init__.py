@@ -21,6 +21,7 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
+    "providers.conformance.answers",
     "providers.conformance.documents",
     "providers.conformance.host",
     "providers.conformance.lease",
@@ -29,7 +30,8 @@ pytest.register_assert_rewrite(
     "providers.conformance.terms",
 )
 
-from providers.conformance.documents import DocumentsSuite  # noqa: E402 - after the rewriting is registered
+from providers.conformance.answers import AnswersSuite  # noqa: E402 - after the rewriting is registered
+from providers.conformance.documents import DocumentsSuite  # noqa: E402 - as above
 from providers.conformance.faults import Fault, Faults, FaultyDriver, Held  # noqa: E402 - as above
 from providers.conformance.harness import Harness  # noqa: E402 - as above
 from providers.conformance.host import HostSuite  # noqa: E402 - as above
@@ -39,6 +41,7 @@ from providers.conformance.queue import QueueSuite  # noqa: E402 - as above
 from providers.conformance.terms import TermsSuite  # noqa: E402 - as above
 
 __all__ = [
+    "AnswersSuite",
     "DocumentsSuite",
     "Fault",
     "Faults",

@@ -92,7 +92,8 @@ def prepare(path: Path, deadline: float) -> sqlite3.Connection:
     try:
         with _transaction(connection, "DEFERRED"):
             blank = _is_blank(connection, path)
-        if blank:
+        [journal] = connection.execute("PRAGMA journal_mode").fetchone()
+        if blank or journal != "wal":  # a copy made by VACUUM INTO has lost the mode
             with _folder_lock(path.parent, deadline):
                 _create(connection, path)
         connection.execute("PRAGMA synchronous = FULL")

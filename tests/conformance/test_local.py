@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from providers.conformance import (
+    AnswersSuite,
     DocumentsSuite,
     Harness,
     HostSuite,
@@ -67,3 +68,7 @@ class TestHost(HostSuite):
 
 class TestPortable(PortableSuite):
     """The provider over all of it."""
+
+
+class TestAnswers(AnswersSuite):
+    """Answers that do not come."""

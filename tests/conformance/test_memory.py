@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from providers.conformance import (
+    AnswersSuite,
     DocumentsSuite,
     Harness,
     HostSuite,
@@ -63,3 +64,7 @@ class TestHost(HostSuite):
 
 class TestPortable(PortableSuite):
     """The provider over all of it."""
+
+
+class TestAnswers(AnswersSuite):
+    """Answers that do not come."""

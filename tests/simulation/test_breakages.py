@@ -18,9 +18,9 @@ from worker import member
 from worker.core import election, planner
 from worker.core.facts import Facts
 from worker.core.plan import Plan
-from worker.core.timings import Timings
 from worker.fenced import FencedDocument
 from worker.holding import Holding
+from worker.opening import Opener
 from worker.term import Term
 from worker.testing.deadman import SimDeadMan
 from worker.testing.fleet import FleetSim, SimulationFailed
@@ -55,12 +55,17 @@ def grant_before_release(patch: Patch) -> None:
 
 
 def term_reset(patch: Patch) -> None:
-    """Every leadership claimed as term 1, as if the lease had just been made (pitfall 14)."""
+    """Every leadership claimed as term 1, as if nothing had been before (pitfall 14)."""
 
     def broken(self: LeaseOnDocuments, view: LeaseView, bid: Bid) -> Grant:
         return self._take(view, bid)
 
     patch.setattr(LeaseOnDocuments, "claim", broken)
+
+    async def recorded(self: Opener, *facts: Any) -> bool:
+        return True
+
+    patch.setattr(Opener, "record", recorded)
     patch.setattr(election, "next_term", lambda *known: 1)
 
 
@@ -81,8 +86,8 @@ def fenced_document_opened_without_rewriting(patch: Patch) -> None:
 
 
 def follower_without_patience(patch: Patch) -> None:
-    """A lease claimed once it has stood still for its duration on the follower's clock, whatever its rate (pitfall 46)."""
-    patch.setattr(Timings, "patience", property(lambda self: self.lease * 0.9))
+    """A lease claimed after D(1-rho) instead of D(1+rho), as if all clocks went at the same rate (pitfall 46)."""
+    patch.setattr(election, "RHO", -0.1)
 
 
 def no_dead_man(patch: Patch) -> None:

@@ -46,7 +46,9 @@ def test_a_declaration_is_kept_as_it_was_made() -> None:
 
     async def charge(order: Order, message: Message) -> None: ...
 
-    assert app.queue("orders", partitions=16, key="customer", max_attempts=3, timeout=9, order="strict")(charge) is charge
+    assert (
+        app.queue("orders", partitions=16, key="customer", max_attempts=3, timeout=9, order="strict")(charge) is charge
+    )
     spec = app.queues["orders"]
     assert (spec.partitions, spec.key, spec.max_attempts, spec.timeout, spec.order) == (16, "customer", 3, 9, "strict")
     assert (spec.handler, spec.body, spec.wants_message, spec.mode) == (charge, Order, True, "assigned")
@@ -145,7 +147,10 @@ def test_leader_jobs_take_a_leadership_or_nothing() -> None:
     @app.leader
     def sweep() -> None: ...
 
-    assert [(spec.name, spec.wants_leadership) for spec in app.leader_jobs.values()] == [("watch", True), ("sweep", False)]
+    assert [(spec.name, spec.wants_leadership) for spec in app.leader_jobs.values()] == [
+        ("watch", True),
+        ("sweep", False),
+    ]
     with pytest.raises(BadApp, match="two leader jobs are called 'sweep'"):
         app.leader(sweep)
 

@@ -16,7 +16,9 @@ from worker.core.timings import RHO, Timings, leader_timings, member_timings
 
 RATES = st.floats(1 - RHO, 1 + RHO)
 DELAYS = st.floats(0, 100)
-LEASES = st.sampled_from([leader_timings(3), leader_timings(15), leader_timings(60), member_timings(leader_timings(15))])
+LEASES = st.sampled_from(
+    [leader_timings(3), leader_timings(15), leader_timings(60), member_timings(leader_timings(15))]
+)
 V1, V2 = Version("v1"), Version("v2")
 
 
@@ -215,9 +217,7 @@ def test_the_clock_of_a_standing_lease_restarts_only_when_its_version_changes() 
     ],
     ids=lambda value: None,
 )
-def test_when_a_lease_may_be_claimed(
-    seen: LeaseView, history: float | None, expiry: Expiry, due: float | None
-) -> None:
+def test_when_a_lease_may_be_claimed(seen: LeaseView, history: float | None, expiry: Expiry, due: float | None) -> None:
     """A held lease waits for its own duration, a missing or damaged one for the recorded one, a free one for nobody."""
     found = election.claim_due(Standing(seen, since=100.0), session="me", history=history, expiry=expiry)
     assert found == (None if due is None else pytest.approx(due))

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
+    initialize,
     invariant,
+    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -112,8 +115,20 @@ class Fleet(RuleBasedStateMachine):
         """Say whether nobody can act on a partition with a lost record: everybody has read that it is nobody's."""
         return all(each.ended or (each.applied >= version and name not in each.acting) for each in self.all.values())
 
+    @initialize(target=members, versions=st.lists(st.sampled_from(VERSIONS), min_size=3, max_size=3))
+    def start(self, versions: list[dict[str, int]]) -> MultipleResults[str]:
+        """Begin with three members at work."""
+        names = [self.add(version) for version in versions]
+        self.round()
+        for name in names:
+            self.all[name].read(self.plan)
+        return multiple(*names)
+
     @rule(target=members, version=st.sampled_from(VERSIONS))
     def join(self, version: dict[str, int]) -> str:
+        return self.add(version)
+
+    def add(self, version: dict[str, int]) -> str:
         name = f"vm-{len(self.all)}~{len(self.all)}"
         self.all[name] = Member(name, version)
         return name
@@ -257,22 +272,12 @@ class LostMeansFree(Fleet):
         return replace(super().facts(), restored=self.lost.keys())
 
 
-class OldPlansToo(Fleet):
-    """Members that apply a plan that is older than the last one."""
-
-    def read(self, name: str, late: int) -> None:
-        self.all[name].applied = (0, 0)
-        super().read(name, late)
-
-    read = rule(name=Fleet.members, late=st.integers(0, 3))(read)
-
-
-@pytest.mark.parametrize("broken", [SilenceIsDeath, AnyReleaseWillDo, LostMeansFree, OldPlansToo])
+@pytest.mark.parametrize("broken", [SilenceIsDeath, AnyReleaseWillDo, LostMeansFree])
 def test_the_model_sees_a_broken_rule(broken: type[Fleet]) -> None:
     """Whoever breaks one rule of the protocol makes two owners, and the model finds them."""
     thorough = settings(
-        max_examples=3000, stateful_step_count=60, derandomize=True, database=None, report_multiple_bugs=False,
+        max_examples=1000, stateful_step_count=60, derandomize=True, database=None, report_multiple_bugs=False,
         phases=[Phase.generate],
     )  # fmt: skip
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(broken, settings=thorough)  # type: ignore[no-untyped-call]  # of hypothesis
+        run_state_machine_as_test(broken, settings=thorough)

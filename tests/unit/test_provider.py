@@ -13,7 +13,8 @@ from providers.conformance import Fault, Faults, FaultyDriver
 from providers.interface import Call, Client, Driver, NotFound, OutcomeUnknown, Received, Refused, Stamp, Version
 from providers.memory import MemoryDriver, MemoryStore
 from providers.memory.driver import CAPABILITIES
-from providers.provider import LONGEST_KEY, Provider, check_key
+from providers.portable import LONGEST_KEY, check_key
+from providers.provider import Provider
 
 T = TypeVar("T")
 

@@ -380,6 +380,18 @@ def test_half_created_file(tmp_path: Path) -> None:
         client.documents.create("plan", b"{}")
 
 
+def test_restored_copy(tmp_path: Path) -> None:
+    """A copy that SQLite has made of a store is a store, with the same durability."""
+    with opened(tmp_path / "store.db") as client:
+        client.documents.create("plan", b"{}")
+    with closing(sqlite3.connect(tmp_path / "store.db")) as raw:
+        raw.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+    database = Database(tmp_path / "copy.db", LONG)
+    assert database.rows("PRAGMA journal_mode") == [("wal",)]
+    assert database.rows("SELECT key FROM documents") == [("plan",)]
+    database.close()
+
+
 def test_durability_is_set(tmp_path: Path) -> None:
     """Every connection commits to the disk (synchronous=FULL) through a log that readers do not wait for (WAL)."""
     database = Database(tmp_path / "store.db", LONG)

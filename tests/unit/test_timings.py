@@ -44,7 +44,9 @@ def test_whatever_is_accepted_keeps_every_rule(
     """Timings exist only if one lost request cannot depose, a request ends within the grace, and the timer has room."""
     renew, total, margin, grace, jitter = (share * lease for share in (renew, total, margin, grace, jitter))
     possible = (
-        renew + 3 * total + jitter + grace + margin <= lease * (1 - RHO) and total < grace and margin >= 2 * TIMER_LATENCY
+        renew + 3 * total + jitter + grace + margin <= lease * (1 - RHO)
+        and total < grace
+        and margin >= 2 * TIMER_LATENCY
     )
     try:
         timings = Timings(lease, renew, total, margin, grace, jitter)

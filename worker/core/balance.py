@@ -228,14 +228,23 @@ def _best(
     """Return the best fit: to the coldest target there is, what comes closest to making both shares equal."""
     best: tuple[str, Seat] | None = None
     fit: tuple[float, float, int] = (math.inf, math.inf, 0)
+    asked: Pool | None = None
+    target: Seat | None = None
+    room = 0.0  # the load that would make both shares equal
     for partition in partitions:
         queue, load = partition.rpartition("-")[0], load_of_partition(partition)
-        target = table.pools[queue].coldest()
-        if target is None or target.share >= below or (target.load + load) / target.capacity >= source.share:
+        pool = table.pools[queue]
+        if pool is not asked:
+            asked, target = pool, pool.coldest()
+            if target is not None and target.share >= below:
+                target = None
+            if target is not None:
+                gap = source.load * target.capacity - target.load * source.capacity
+                room = gap / (source.capacity + target.capacity)
+        if target is None or (target.load + load) / target.capacity >= source.share:
             continue
         if partition in barred and target.id in barred[partition]:
             continue
-        room = (source.load * target.capacity - target.load * source.capacity) / (source.capacity + target.capacity)
         clumped = target.counts.get(queue, 0) - source.counts.get(queue, 0)
         mine = target.filled, abs(load - room), clumped
         if best is None or mine < fit or (mine == fit and _precedes(partition, target, *best)):

@@ -102,7 +102,11 @@ class _Round:
         facts, seats, pools, present = self.facts, self.table.seats, self.table.pools, self.present
         gone, barred, forced, weights = facts.gone, facts.barred, facts.forced, facts.weights
         for name in self.changed:
-            self._want(name, name.rpartition("-")[0], _FRESH, _FRESH.cause)
+            queue = name.rpartition("-")[0]
+            if name in weights or name in barred:
+                self._want(name, queue, _FRESH, _FRESH.cause)
+            else:  # the same, without a call: a cold start has thousands
+                self.wanted.append(_Wanted(-UNIT, name, queue, _FRESH, _FRESH.cause, False, _EMPTY))
         for name, now in self.plan.partitions.items():
             queue = name.rpartition("-")[0]
             pool = pools.get(queue)

@@ -21,7 +21,7 @@ from worker.dev.fleet import NoProcess, NotWithin, named
 from worker.dev.history import Gap, check
 from worker.dev.instance import Instance
 from worker.dev.stage import STARTING, Stage
-from worker.dev.summary import gap_table, message_table, table
+from worker.dev.summary import gap_table, message_table, promise_for, table
 from worker.errors import Fenced, WorkerError
 from worker.fenced import FencedDocument
 from worker.loader import load_app
@@ -48,8 +48,8 @@ def play(settings: Settings, queue: str, bodies: Sequence[Any], audit: Audit, *,
     stage = Stage(settings, load_app(settings.app), queue, count)
     try:
         _play(stage, bodies, audit)
-    except (NotWithin, NoProcess) as exc:
-        raise Broken(str(exc)) from exc
+    except (NotWithin, NoProcess, TimeoutError) as exc:
+        raise Broken(str(exc) or "the fleet did not become whole in time") from exc
     finally:
         stage.close()
 
@@ -69,7 +69,8 @@ def _play(stage: Stage, bodies: Sequence[Any], audit: Audit) -> None:
     _kill_leader(stage)
     _send(stage, waves[3])
     old, new = _freeze_leader(stage)
-    say(f"{stage.open:,} messages are open: they wait for the owners that died, whose partitions pass on")
+    say(f"{stage.open:,} messages are still open, most of them in partitions of those that died")
+    say(f"a partition passes on when its owner can act no more (promised: at most {_passing_on(stage):.0f} s)")
     stage.await_settled()
     until = fleet.mark()
     say("every message is settled; the fleet is told to stop (SIGTERM)", mark="=")
@@ -114,7 +115,8 @@ def _kill_leader(stage: Stage) -> None:
 
 def _kill_follower(stage: Stage) -> None:
     leader = _leader(stage)
-    follower = next(it for it in stage.fleet.instances.values() if it is not leader and it.worker is not None)
+    followers = [it for it in stage.fleet.instances.values() if it is not leader and it.worker is not None]
+    follower = max(followers, key=lambda it: len(it.partitions))
     owned, waiting = len(follower.partitions), _open_messages(stage)
     stage.fleet.kill_worker(follower.name)
     stage.narrator.say(f"SIGKILL for {follower.name}, a follower with {owned} partitions, with {waiting}", mark="!")
@@ -145,6 +147,10 @@ def _freeze_leader(stage: Stage) -> tuple[int, int]:
     return term, newer
 
 
+def _passing_on(stage: Stage) -> float:
+    return stage.bounds["leader-loss"].worst
+
+
 async def _replay(provider: Provider, plan: Document, term: int) -> list[tuple[str, str]]:
     """Attempt all that a leader of that term could still attempt, and return how each attempt was refused."""
     late = FencedDocument(provider.documents, "plan", term, SystemClock(), field="term")
@@ -166,12 +172,12 @@ async def _replay(provider: Provider, plan: Document, term: int) -> list[tuple[s
 def _judge(stage: Stage, until: int) -> None:
     """Print what happened, and raise Broken for whatever must not have."""
     report = check(stage.fleet.history[:until], sent=stage.sent)
-    promise = stage.bounds["failover"]
     stage.narrator.plain()
-    for line in [*table(*gap_table(report, promise)), "", *table(*message_table(report, stage.sent)), ""]:
+    for line in [*table(*gap_table(report, stage.bounds)), "", *table(*message_table(report, stage.sent)), ""]:
         stage.narrator.plain(line)
     problems = check(stage.fleet.history, sent=stage.sent).problems
-    problems += [_too_late(gap, promise.worst) for gap in report.gaps if gap.seconds > promise.worst]
+    promised = [(gap, promise_for(gap, stage.bounds).worst) for gap in report.gaps]
+    problems += [_too_late(gap, worst) for gap, worst in promised if gap.seconds > worst]
     if len(report.gaps) != 3:
         problems.append(f"3 leaders were lost on purpose, and {len(report.gaps)} terms ended")
     if problems:

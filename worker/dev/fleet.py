@@ -1,6 +1,6 @@
 """A fleet of real `worker run` processes on this machine, whose events come together on one clock.
 
-    with LocalFleet("sqlite:////tmp/fleet.db", count=3) as fleet:
+    with LocalFleet("sqlite:///fleet.db", count=3) as fleet:
         leader = fleet.wait_for(named("leader.elected"), within=10).instance
         mark = fleet.mark()
         fleet.kill_worker(leader)
@@ -65,12 +65,13 @@ class LocalFleet:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         arguments: Sequence[str] = ("run",),
+        program: Sequence[str] = (sys.executable, "-m", "worker"),
     ) -> None:
         self.store = store
         self.instances = {f"i-{number}": Instance(f"i-{number}") for number in range(1, count + 1)}
         self.history: list[Event] = []  # in the order of arrival; only ever appended to
         self._env = {**os.environ, "WORKER_STORE": store, "WORKER_APP": app, **(env or {})}
-        self._cwd, self._command = cwd, [sys.executable, "-m", "worker", *arguments]
+        self._cwd, self._command = cwd, [*program, *arguments]
         self._clock = SystemClock()
         self._changed = threading.Condition()
         self._launchers: dict[str, subprocess.Popen[str]] = {}

@@ -12,6 +12,9 @@ from worker.clock import SystemClock
 CALM = 0.1
 """Seconds between two changes of the line that stays: more often only makes it flicker."""
 
+QUIET = 5.0
+"""Seconds without a line after which the present state becomes one, where there is no terminal."""
+
 
 class Narrator:
     """Writes to a terminal or into a file. For one thread at a time."""
@@ -38,8 +41,10 @@ class Narrator:
         self._write(text + "\n")
 
     def status(self, text: str) -> None:
-        """Show the line that stays below the others; nothing where there is no terminal."""
+        """Show how things stand in the line below the others; without a terminal, in a line now and then."""
         now = self._clock.now()
+        if not self._terminal and now - self._last >= QUIET:
+            self.say(text)
         if not self._terminal or now - self._last < CALM:
             return
         self._last, self._shown = now, True
@@ -47,6 +52,7 @@ class Narrator:
         self._write("\r\x1b[2K\x1b[2m" + f"{now - self._began:5.1f} s   {text}"[:width] + "\x1b[0m")
 
     def _clear(self) -> None:
+        self._last = self._clock.now()
         if self._shown:
             self._write("\r\x1b[2K")
             self._shown = False

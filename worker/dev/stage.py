@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from providers.connect import connect
 from worker.admin.inputs import Item
-from worker.admin.routing import Route, route_for
+from worker.admin.routing import Route, read_plan, route_for
 from worker.admin.send import send
 from worker.app import App
 from worker.clock import SystemClock
@@ -26,6 +26,9 @@ STARTING = 30.0
 
 PATIENT = 10.0
 """Seconds that a request of the demo itself may take: nobody's trust hangs on it."""
+
+LOOK_AGAIN = 0.1
+"""Seconds between two looks at the plan."""
 
 SETTLING = 60.0
 """Seconds for handling what is left, once every partition has an owner again."""
@@ -117,7 +120,21 @@ class Stage:
             everybody = all(it.worker and it.member for it in self.fleet.instances.values())
             return self.fleet.leader if everybody else None
 
-        return self.wait(whole, self.bounds["failover"].worst + STARTING, "a whole fleet")
+        within = self.bounds["failover"].worst + STARTING
+        leader = self.wait(whole, within, "a whole fleet")
+        self.ask(self._await_successor(within))
+        return leader
+
+    async def _await_successor(self, within: float) -> None:
+        """Wait until the plan names a successor who lives: what is promised is said of a fleet that has one."""
+        clock = SystemClock()
+        async with asyncio.timeout(within):
+            while True:
+                plan, _ = await read_plan(self.provider)
+                living = {f"{it.name}~{it.member}" for it in self.fleet.instances.values()}
+                if plan is not None and living & set(plan.successors):
+                    return
+                await clock.sleep(LOOK_AGAIN)
 
     def await_handled(self, more: int) -> None:
         """Wait until so many more messages have been handled."""

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from worker.core.bounds import Bound
-from worker.dev.history import Report
+from worker.dev.history import Gap, Report
 
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-def gap_table(report: Report, promise: Bound) -> Rows:
+def promise_for(gap: Gap, promises: Mapping[str, Bound]) -> Bound:
+    """Return what `worker bounds` promises for a change of leader that began like this one."""
+    return promises["hand-over" if gap.how == "stepped down" else "failover"]
+
+
+def gap_table(report: Report, promises: Mapping[str, Bound]) -> Rows:
     """Return every change of leader beside what `worker bounds` promises for it."""
     headers = ["term", "leader", "its end", "then no leader for", "promised", "next term", "leader"]
-    promised = f"{promise.usual:.1f} s, at most {promise.worst:.1f} s"
-    rows = [
-        [str(gap.term), gap.instance, gap.how, f"{gap.seconds:.2f} s", promised, str(gap.next_term), gap.successor]
-        for gap in report.gaps
-    ]
+    rows = []
+    for gap in report.gaps:
+        promise = promise_for(gap, promises)
+        promised = f"{promise.usual:.1f} s, at most {promise.worst:.1f} s"
+        cells = [gap.term, gap.instance, gap.how, f"{gap.seconds:.2f} s", promised, gap.next_term, gap.successor]
+        rows.append([str(cell) for cell in cells])
     return headers, rows
 
 
-def message_table(report: Report, sent: int) -> Rows:
-    """Return what became of the messages, and how often partitions changed hands."""
-    headers = ["messages sent", "handled", "of them twice", "retried", "dead-lettered", "partition moves"]
-    counts = [sent, report.handled, report.duplicates, report.retried, report.dead_lettered, report.moves]
-    return headers, [[f"{count:,}" for count in counts]]
+def message_table(report: Report, sent: int | None = None) -> Rows:
+    """Return what became of the messages, and how often partitions changed hands. `sent`: None when nobody knows."""
+    counted = {
+        "handled": report.handled,
+        "of them twice": report.duplicates,
+        "retried": report.retried,
+        "dead-lettered": report.dead_lettered,
+        "partition moves": report.moves,
+    }
+    if sent is not None:
+        counted = {"messages sent": sent, **counted}
+    return list(counted), [[f"{count:,}" for count in counted.values()]]
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from providers.body import decode
@@ -35,7 +36,7 @@ from worker.testing.invariants import (
     Violation,
     WatchedDocuments,
 )
-from worker.testing.lane import Network, Outage
+from worker.testing.lane import Network, Outage, Trap
 from worker.testing.loop import NODE, LocalClock, Node, Stalled, VirtualLoop
 from worker.testing.machine import LONGEST_PAUSE, Build, Life, Machine, Runtime
 from worker.testing.operator import Operator
@@ -112,11 +113,12 @@ class FleetSim:
             Machine(
                 self,
                 f"i-{number}",
-                LocalClock(dice.uniform(10, 1e6), dice.choice((1.0, 0.9, 1.1, 0.9, 1.1, dice.uniform(0.9, 1.1)))),
+                LocalClock(dice.uniform(10, 1e6), self.events.rates[number]),
                 dice.choice((0.0, dice.uniform(-100, 100))),
             )
             for number in range(instances)
         ]
+        self.network.local.update(zip((machine.name for machine in self.machines), self.events.local, strict=False))
         self._healed = False
         self._runtimes: dict[str, Runtime] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -142,7 +144,7 @@ class FleetSim:
             requests=sum(self.network.fates.values()),
             elections=self.timeline.count("leader.elected"),
             killed_by_dead_man=sum("dead-man" in str(entry.fields.get("why")) for entry in self.timeline.entries),
-            crashes=sum(entry.fields.get("why") == "crash" for entry in self.timeline.entries),
+            crashes=sum(str(entry.fields.get("why")).startswith("crash") for entry in self.timeline.entries),
             messages=len(self.messages.accepted),
             handled_again=self.messages.again,
             buried=len(self.messages.buried),
@@ -180,6 +182,8 @@ class FleetSim:
         self._healed = True
         self.network.weather, self.network.outage = CLEAR, None
         self.network.cut.clear()
+        self.network.local.clear()
+        self.network.traps.clear()
         for machine in self.machines:
             machine.resume()
             machine.boot()
@@ -224,6 +228,11 @@ class FleetSim:
         match fault.kind:
             case "crash":
                 machine.crash()
+            case "last words":
+                spring = partial(machine.crash, "crash with a write under way")
+                self.network.traps[machine.name] = Trap("documents.replace", spring, fault.value)
+            case "stutter":
+                self.network.traps[machine.name] = Trap("lease.renew", partial(self._stutter, machine, fault))
             case "pause":
                 machine.pause()
                 self.loop.outside(fault.seconds, machine.resume)
@@ -261,6 +270,17 @@ class FleetSim:
                 self.loop.outside(fault.seconds, self._outage_over)
             case _:
                 raise ValueError(f"there is no fault {fault.kind!r}")
+
+    def _stutter(self, machine: Machine, fault: Fault) -> None:
+        def wake() -> None:
+            self.network.cut[machine.name] = True
+            machine.resume()
+            self.loop.outside(0.05, machine.pause)
+            self.loop.outside(fault.seconds, self._reconnect, machine)
+            self.loop.outside(fault.seconds, machine.resume)
+
+        machine.pause()
+        self.loop.outside(fault.value, wake)
 
     def _say(self, machine: Machine | None, what: str, **fields: Any) -> None:
         self.timeline.add(machine.name if machine else "", f"[{what}]", **fields)

@@ -152,8 +152,6 @@ def _number(key: str, folder: str, body: bytes) -> tuple[int, ...] | None:
             return (0,)
         case "state":
             return (int(fields["fence"]),)
-        case "beats":
-            return (int(fields.get("n", 0)),)
         case _:
             return None
 

@@ -63,6 +63,15 @@ class Request:
             self.answer.exception()  # retrieved: a caller that was cancelled meanwhile leaves no complaint behind
 
 
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """Something that happens right after a machine has sent a certain request, which gets through all the same."""
+
+    operation: str
+    spring: Callable[[], None]
+    astray: float | None = None  # seconds by which the request is late; None: it is fine
+
+
 class Network:
     """One store and everything between it and the instances of one simulation.
 
@@ -88,6 +97,8 @@ class Network:
         self.applying: Request | None = None  # the request that is changing the store at this very moment
         self.outage: Outage | None = None
         self.cut: dict[str, bool] = {}  # machines that cannot reach the store
+        self.local: dict[str, Weather] = {}  # machines with a weather of their own
+        self.traps: dict[str, Trap] = {}  # by machine
         self.calm: dict[str, bool] = {}  # machines whose requests are always fine, and fast
         self.fates = dict.fromkeys(Fate, 0)
 
@@ -172,12 +183,18 @@ class SimLane:
 
     def _send(self, request: Request) -> None:
         network, dice = self._network, self._dice
-        weather = CLEAR if self._machine in network.calm else network.weather
+        weather = CLEAR if self._machine in network.calm else network.local.get(self._machine, network.weather)
         request.sent, request.fate = self._loop.true, weather.fate(dice, request.changes)
-        network.fates[request.fate] += 1
-        there, back = self._draw(weather.latency), self._draw(weather.latency)
-        if request.fate is Fate.STRAY:
+        there, back = self._draw(weather.latency), self._draw(weather.answer or weather.latency)
+        trap = network.traps.get(self._machine)
+        if trap is not None and trap.operation == request.operation:
+            del network.traps[self._machine]
+            request.fate = Fate.FINE if trap.astray is None else Fate.STRAY
+            there += trap.astray or 0.0
+            self._loop.outside(0.0, trap.spring)
+        elif request.fate is Fate.STRAY:
             there += self._draw(weather.astray)
+        network.fates[request.fate] += 1
         if request.fate is Fate.ANSWER_LATE:
             back += self._draw(weather.late)
         self._loop.outside(there, self._arrive, request, back)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.testing.clock import Stream, stream
-from worker.testing.weather import CLEAR, ROUGH, SLOW, STORM, Weather, draw
+from worker.testing.weather import CLEAR, LAGGING, QUICK, ROUGH, STORM, Weather, draw
 
 WEIGHTS = {
     "crash": 4,  # SIGKILL; the launcher starts it again
+    "last words": 2,  # it dies just after it has sent a write, which lands much later
+    "stutter": 1,  # stopped while a renewal is under way, awake for a moment without a network, stopped again
     "pause": 4,  # SIGSTOP, then SIGCONT
     "cut": 3,  # one instance cannot reach the store
     "step-down": 3,  # the operator asks the present leader
@@ -52,6 +54,8 @@ class Schedule:
     """All that happens to a fleet from outside."""
 
     weather: Weather
+    local: Sequence[Weather]  # of single machines, from the first one; empty when all have the same
+    rates: Sequence[float]  # of the machines' clocks
     faults: Sequence[Fault]
     sendings: Sequence[Sending]
 
@@ -63,14 +67,23 @@ class Profile(enum.Enum):
     HARD = "hard"  # what breaks the promises of others: slow answers, stopped leaders, crashes, and nothing else
 
 
-HARD_WEIGHTS = {**dict.fromkeys(WEIGHTS, 0), "crash": 3, "pause": 5, "cut": 2, "step-down": 1, "rate": 1}
+HARD_WEIGHTS = {
+    **dict.fromkeys(WEIGHTS, 0),
+    "crash": 1,
+    "last words": 4,
+    "stutter": 3,
+    "pause": 3,
+    "cut": 1,
+    "step-down": 1,
+}
 
 
 def faults(seed: int, machines: int, duration: float, lease: float, profile: Profile) -> list[Fault]:
     """Draw the faults of a run; pauses, cuts and outages last from a moment to several leases."""
     dice = stream(seed, "faults")
     weights = HARD_WEIGHTS if profile is Profile.HARD else WEIGHTS
-    gap = lease * dice.choice((0.5, 1, 3))  # of this run, on average
+    hard = profile is Profile.HARD
+    gap = lease * (2.0 if hard else dice.choice((0.5, 1, 3)))  # of this run, on average
     found: list[Fault] = []
     at = lease * dice.uniform(0.5, 3)
     while at < duration:
@@ -80,8 +93,8 @@ def faults(seed: int, machines: int, duration: float, lease: float, profile: Pro
                 at=at,
                 kind=kind,
                 target=dice.randrange(machines),
-                leader=dice.random() < 0.5,
-                seconds=draw(dice, (lease / 30, lease * 5)),
+                leader=dice.random() < (0.8 if hard else 0.5),
+                seconds=draw(dice, (lease if hard else lease / 30, lease * 5)),
                 value=_value(kind, dice, lease),
             )
         )
@@ -91,9 +104,13 @@ def faults(seed: int, machines: int, duration: float, lease: float, profile: Pro
 
 def _value(kind: str, dice: Stream, lease: float) -> float:
     if kind == "rate":
-        return dice.choice((0.9, 1.1, dice.uniform(0.9, 1.1)))
+        return _rate(dice)
     if kind == "wall":
         return dice.choice((-1, 1)) * draw(dice, (0.05, 10 * lease))
+    if kind == "last words":
+        return lease * dice.uniform(0.0, 3.0)  # until they are heard
+    if kind == "stutter":
+        return lease * dice.uniform(0.1, 0.6)  # the first stop
     return dice.random()
 
 
@@ -118,8 +135,15 @@ def schedule(seed: int, machines: int, duration: float, lease: float, profile: P
     dice = stream(seed, "weather")
     drawn = dice.choice((Profile.MIXED, Profile.MIXED, Profile.MIXED, Profile.HARD))
     profile = profile or drawn
-    weather = SLOW if profile is Profile.HARD else dice.choice((CLEAR, ROUGH, ROUGH))
-    return Schedule(weather, faults(seed, machines, duration, lease, profile), sendings(seed, duration))
+    hard = profile is Profile.HARD
+    weather = CLEAR if hard else dice.choice((CLEAR, ROUGH, ROUGH))
+    local = [dice.choice((QUICK, LAGGING)) for _ in range(machines)] if hard else []
+    rates = [dice.choice((0.9, 1.1)) if hard else _rate(dice) for _ in range(machines)]
+    return Schedule(weather, local, rates, faults(seed, machines, duration, lease, profile), sendings(seed, duration))
+
+
+def _rate(dice: Stream) -> float:
+    return dice.choice((1.0, 0.9, 1.1, dice.uniform(0.9, 1.1)))
 
 
 __all__ = ["STORM", "WEIGHTS", "Fault", "Profile", "Schedule", "Sending", "faults", "schedule", "sendings"]

@@ -31,7 +31,8 @@ class Weather:
     throttled: float = 0.0
     conflict: float = 0.0
     stray: float = 0.0
-    latency: tuple[float, float] = (0.001, 0.025)  # one way
+    latency: tuple[float, float] = (0.001, 0.025)  # of a request on its way to the store
+    answer: tuple[float, float] | None = None  # of the answer, where it differs
     late: tuple[float, float] = (0.5, 10.0)  # how much later than a normal answer a late one comes
     astray: tuple[float, float] = (1.0, 150.0)  # how much later than normal a stray request is applied
     stuck: tuple[float, float] = (0.05, 15.0)  # how long an overdue request keeps its client, after the caller gave up
@@ -79,16 +80,11 @@ STORM = Weather(
 )
 """Nearly a third of all requests meet trouble: nobody can hold a lease for long."""
 
-SLOW = Weather(
-    request_lost=0.01,
-    answer_lost=0.02,
-    answer_late=0.02,
-    throttled=0.01,
-    conflict=0.01,
-    stray=0.06,
-    latency=(0.1, 0.49),
-)
-"""Everything arrives, just in time; and what does not arrives when nobody expects it any more."""
+QUICK = Weather(answer_lost=0.02, conflict=0.01, stray=0.04)
+"""Fast, but what gets lost comes back when nobody expects it any more."""
+
+LAGGING = Weather(answer_lost=0.02, stray=0.02, answer=(0.3, 0.95))
+"""Requests are applied at once, and answered just in time: a deadline counted from the answer is far too late."""
 
 
 def draw(dice: Stream, between: tuple[float, float]) -> float:
