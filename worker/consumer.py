@@ -70,6 +70,7 @@ class Consumer:
         self._finished: OrderedDict[str, None] = OrderedDict()
         self._handling: asyncio.Task[object] | None = None
         self._revoked = False
+        self._queued = False  # waits for a slot
         self._turned = ports.clock.now()
 
     def stop(self) -> None:
@@ -84,24 +85,48 @@ class Consumer:
             self._handling.cancel()
 
     def stuck(self, limit: float) -> bool:
-        """Say whether the loop has not turned for `limit` seconds, although no handler is running."""
-        return self._handling is None and self._ports.clock.now() - self._turned > limit
+        """Say whether the loop has not turned for `limit` seconds, although no handler is running here, or in its way."""
+        waiting = self._handling is not None or self._queued
+        return not waiting and self._ports.clock.now() - self._turned > limit
 
     async def run(self) -> None:
         """Consume until stopped. Returns only when the last handler call has ended."""
         idle = IDLE_FIRST
         while not self._stopping.is_set():
             self._turned = self._ports.clock.now()
-            if self._share.paused(self._spec.name) or not self._allowed():
+            if not self._may_receive():
                 await self._pause(IDLE_CAP)
                 continue
-            async with self._share.slots:
-                found = await self._receive_one() if not self._stopping.is_set() else False
+            if not await self._slot():
+                break
+            try:
+                found = await self._receive_one() if self._may_receive() else False
+            finally:
+                self._share.slots.release()
             if found:
                 idle = IDLE_FIRST
             else:
                 await self._pause(idle * (0.75 + self._ports.clock.random() / 2))
                 idle = min(IDLE_CAP, idle * 2)
+
+    async def _slot(self) -> bool:
+        """Wait for a free slot; False when stopped first: other partitions' handlers must not hold up a release."""
+        if not self._share.slots.locked():
+            return await self._share.slots.acquire()  # at once
+        acquiring = asyncio.create_task(self._share.slots.acquire())
+        stopping = asyncio.create_task(self._stopping.wait())
+        self._queued = True
+        try:
+            await asyncio.wait({acquiring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            acquiring.cancel()
+            stopping.cancel()
+            await handlers.ended(acquiring, stopping)
+            self._queued, self._turned = False, self._ports.clock.now()
+        return not acquiring.cancelled()
+
+    def _may_receive(self) -> bool:
+        return not self._stopping.is_set() and not self._share.paused(self._spec.name) and self._allowed()
 
     def _allowed(self) -> bool:
         return self.fence is None or self._share.may_start()
@@ -159,7 +184,8 @@ class Consumer:
         started = clock.now()
         args = [body, message] if self._spec.wants_message else [body]
         self._ports.deadman.arm(name, started + self._spec.timeout + self._ports.member.grace)
-        extending = asyncio.create_task(self._extend(held))
+        over = asyncio.Event()
+        extending = asyncio.create_task(self._extend(held, over))
         self._handling = asyncio.create_task(
             handlers.call(self._ports.handlers, self._spec.handler, args, self._spec.timeout)
         )
@@ -167,9 +193,10 @@ class Consumer:
             await handlers.ended(self._handling)
         finally:
             handling, self._handling = self._handling, None
+            self._turned = clock.now()
             self._ports.deadman.disarm(name)
-            extending.cancel()
-            await handlers.ended(extending)
+            over.set()
+            await handlers.ended(extending)  # not cancelled: the receipt of one under way is the valid one
         seconds = round(clock.now() - started, 6)
         error = asyncio.CancelledError() if handling.cancelled() else handling.exception()
         facts = {"message": message.id, "attempt": received.attempts, "seconds": seconds}
@@ -203,10 +230,9 @@ class Consumer:
             _state=partition_state(self._ports, self._spec, self.partition, self.fence),
         )
 
-    async def _extend(self, held: _Held) -> None:
-        """Keep the message hidden for as long as its handler runs."""
-        while True:
-            await self._ports.clock.sleep(self._hide_for / 3)
+    async def _extend(self, held: _Held, over: asyncio.Event) -> None:
+        """Keep the message hidden until its handler has ended."""
+        while not await wait_for(over, self._hide_for / 3):
             try:
                 held.receipt = await self._queue.extend(self.partition, held.receipt, self._hide_for)
             except Refused:

@@ -189,12 +189,16 @@ class Elector:
         heir: asyncio.Task[Heir | None] | None,
         name: str,
     ) -> None:
+        yielding = self.phase is Phase.YIELDING
         if self.phase is Phase.STOPPING:
             term.gone = True
             self._events.emit("leader.lost", term=term.number, reason=holding.reason)
         if work is not None:
             self.phase = await _ended(self.phase, work, term, self._clock)
             self._deadman.disarm(name)
+        if yielding and self.phase is Phase.STOPPING:
+            reason = "trust ran out before the work had ended"
+            self._events.emit("leader.lost", term=term.number, reason=reason)
         if self.phase in (Phase.YIELDING, Phase.STOPPING):
             self._move(Move.ENDED)
         if self.phase is Phase.RESIGNING:

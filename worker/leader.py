@@ -103,10 +103,12 @@ class LeaderDuties:
             await handlers.ended(*tasks)
 
     async def prepare_heir(self, term: Term) -> Heir | None:
-        """Name a successor in the plan and wait until its status says that it is ready."""
+        """Name a successor in the plan and wait until its status says that it is ready; None when nobody is left."""
         until = self._ports.clock.now() + min(HEIR_PATIENCE, self._ports.leader.lease * 5 / 3)
-        self._heir_wanted = next(iter(self._sealed().plan.successors), None)
-        while self._heir_wanted is not None and self._ports.clock.now() < until:
+        while self._ports.clock.now() < until:
+            self._heir_wanted = self._next_in_line()
+            if self._heir_wanted is None:
+                return None
             self._counted.clear()
             self._round_now.set()
             await wait_for(self._counted, until - self._ports.clock.now())
@@ -115,6 +117,14 @@ class LeaderDuties:
             if heir is not None and heir.get("term") == term.number + 1:
                 return Heir(str(heir.get("session")), str(heir.get("token")))
         return None
+
+    def _next_in_line(self) -> str | None:
+        """Return the first successor that is not leaving itself, as far as the last count knows."""
+        successors, count = self._sealed().plan.successors, self._count
+        if count is None:
+            return next(iter(successors), None)
+        ready = {status.id for status in count.statuses.values() if status.state == "ready"} - count.gone
+        return next((id for id in successors if id in ready), None)
 
     # --- rounds ---
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import worker
 from providers.connect import connect, probe
-from providers.interface import ProviderError
+from providers.interface import Misconfigured, ProviderError
 from worker import process
 from worker.app import App
 from worker.clock import SystemClock
 from worker.deadman import deadman
+from worker.errors import ConfigurationError
 from worker.handlers import MainLoopHandlers
 from worker.lifeline import Lifeline
 from worker.ports import Ports
@@ -40,7 +41,10 @@ async def build_ports(settings: Settings, handlers: MainLoopHandlers, lifeline: 
     """Connect and probe the store; return what an instance needs. Raises ProviderError, ConfigurationError."""
     events = announcing(lifeline, session).bind(fleet=settings.fleet, instance=settings.instance_name, session=session)
     total = settings.leader.total
-    provider = connect(settings.need_store(), total=total, endpoint_url=settings.endpoint_url)
+    try:
+        provider = connect(settings.need_store(), total=total, endpoint_url=settings.endpoint_url)
+    except Misconfigured as exc:
+        raise ConfigurationError(f"WORKER_STORE: {exc}") from exc
     try:
         await probe(provider)
     except ProviderError:

@@ -137,7 +137,11 @@ def at_rest(folder: Path, fleet: LocalFleet, *, within: float = 90.0) -> Instanc
         named = plan.get("leader") == f"{leader.name}~{leader.member}" and plan.get("term") == leader.term
         return leader if named and set(plan.get("successors", [])[:1]) & living else None
 
-    return until(settled, within, "a plan by the present leader that names a living successor")
+    leader = until(settled, within, "a plan by the present leader that names a living successor")
+    renewals = inside.fields("leases/leader").get("renewals", 0)
+    known = renewals + 2  # members read the plan once per renewal
+    until(lambda: inside.fields("leases/leader").get("renewals", 0) >= known, within, "the successors to know")
+    return leader
 
 
 def all_owned(fleet: LocalFleet, partitions: int, *, within: float = 60.0) -> None:
@@ -211,13 +215,19 @@ def key_for(index: int, partitions: int) -> str:
 # --- what apps have said ---
 
 
+_known: dict[Path, tuple[int, list[dict[str, Any]]]] = {}  # how much of each file has been read, and what it says
+
+
 def acts(folder: Path, *what: str, **fields: Any) -> list[dict[str, Any]]:
     """Return the acts of these kinds, with these fields, in the order in which they were written."""
-    try:
-        lines = (folder / "acts.jsonl").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    found = [json.loads(line) for line in lines]
+    path = folder / "acts.jsonl"
+    begin, found = _known.get(path, (0, []))
+    if path.exists():
+        with path.open("rb") as file:
+            file.seek(begin)
+            new, whole, _ = file.read().rpartition(b"\n")
+        found += [json.loads(line) for line in new.splitlines()]
+        _known[path] = begin + len(new) + len(whole), found
     return [
         one
         for one in found

@@ -12,6 +12,7 @@ from tests.acceptance.support import (
     TESTED,
     Gaps,
     acted,
+    acts,
     at_rest,
     fleet_of,
     ok,
@@ -29,10 +30,11 @@ def kill_leaders(folder: Path, times: int, seed: int = 0) -> Gaps:
     bound = BOUNDS["failover"]
     moments = random.Random(seed)
     seconds = []
-    with fleet_of(folder, "heart") as fleet:
+    with fleet_of(folder, "heart", count=4) as fleet:
         for _ in range(times):
             leader = at_rest(folder, fleet)
-            acted(folder, "beat", term=leader.term, times=moments.randint(1, 60))
+            beats = len(acts(folder, "beat", term=leader.term))
+            acted(folder, "beat", term=leader.term, times=beats + moments.randint(1, 30))
             mark = fleet.mark()
             killed = fleet.kill_worker(leader.name)
             elected = fleet.wait_for(named("leader.elected"), bound.worst + SLACK, since=mark, what="the next leader")

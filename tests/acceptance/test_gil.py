@@ -72,7 +72,13 @@ def stick_in_handlers(folder: Path, times: int) -> list[float]:
             granted = fleet.wait_for(again, within, since=mark, what=f"{partition} granted anew")
             _is_gone(fleet, follower, worker, stuck["child"], mark, "membership")
             margins.append(granted.at - acts(folder, "child", pid=stuck["child"])[-1]["at"])
-            acted(folder, "done", partition=partition, within=within, times=len(acts(folder, "stuck", partition=partition)))
+            acted(
+                folder,
+                "done",
+                partition=partition,
+                within=within,
+                times=len(acts(folder, "stuck", partition=partition)),
+            )
         assert check(fleet.history).problems == []
     return margins
 

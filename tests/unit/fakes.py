@@ -193,6 +193,9 @@ class World:
     killed: list[tuple[float, str]] = field(default_factory=list)  # true time, entry of the dead-man's switch
 
     def __post_init__(self) -> None:
+        self._watchers: list[Callable[[], object]] = []
+        self._awaited: list[tuple[Callable[[], object], asyncio.Future[bool]]] = []
+        self.loop.on_step = self._step
         self.store = MemoryStore(now=lambda: EPOCH + self.loop.true)
         self.driver = MemoryDriver(self.store, capabilities=self.capabilities)
         self.network = Network(self.loop)
@@ -303,12 +306,28 @@ class World:
 
     # --- time ---
 
+    def watch(self, check: Callable[[], object]) -> None:
+        """Call this after every step of the loop; what it raises fails the test."""
+        self._watchers.append(check)
+
+    def _step(self) -> None:
+        for check in self._watchers:
+            check()
+        for predicate, met in self._awaited:
+            if not met.done() and predicate():
+                met.set_result(True)
+
     async def until(self, predicate: Callable[[], object], within: float, what: str = "") -> None:
         """Let virtual time pass until something holds; fail when it does not within so many true seconds."""
-        end = self.loop.true + within
-        while not predicate():
-            assert self.loop.true < end, f"not within {within:g} s: {what or predicate}; said: {self.said[-8:]}"
-            await asyncio.sleep(0.001)
+        met: asyncio.Future[bool] = self.loop.create_future()
+        entry = (predicate, met)
+        self._awaited.append(entry)
+        timer = self.loop.outside(within, lambda: met.done() or met.set_result(False))
+        try:
+            assert predicate() or await met, f"not within {within:g} s: {what or predicate}; said: {self.said[-8:]}"
+        finally:
+            timer.cancel()
+            self._awaited.remove(entry)
 
     async def passes(self, seconds: float) -> None:
         """Let true virtual time pass."""

@@ -234,7 +234,7 @@ def test_a_fence_never_falls_and_no_save_of_an_older_one_lands_after_a_newer_ope
                 assert history[-1] >= max(history)
                 assert history[-1] >= opened
 
-        world.loop.on_step = watch
+        world.watch(watch)
         for fence, fates in script:
             world.network.next("documents.create", *fates)
             world.network.next("documents.replace", *fates)

@@ -247,7 +247,7 @@ def test_trust_is_never_longer_than_a_visible_request_allows(renewals: list[Fate
             newest = max([*landed, 0.0])
             assert lease.term.trust.deadline <= newest + 1000 + LATENCY * 4 + world.leader.trusted + 1e-6
 
-        world.loop.on_step = watch
+        world.watch(watch)
         moves = await lease.keep(90)
         if moves[-1] is Move.EXPIRED:
             assert world.clock.now() >= lease.term.trust.stop_at

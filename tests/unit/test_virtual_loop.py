@@ -17,7 +17,8 @@ import pytest
 
 from worker.testing.clock import EPOCH, SimClock, stream
 from worker.testing.deadman import SimDeadMan
-from worker.testing.loop import NODE, LocalClock, Node, Stalled, VirtualLoop
+from worker.testing.loop import Stalled, VirtualLoop
+from worker.testing.node import NODE, LocalClock, Node
 
 ROOT = Path(__file__).parents[2]
 
@@ -398,7 +399,8 @@ def test_an_exception_that_nobody_catches_is_kept(loop: VirtualLoop) -> None:
 PROGRAM = """
 import asyncio
 from worker.testing.clock import stream
-from worker.testing.loop import LocalClock, Node, VirtualLoop
+from worker.testing.loop import VirtualLoop
+from worker.testing.node import LocalClock, Node
 
 loop = VirtualLoop()
 dice = stream(7, "test")

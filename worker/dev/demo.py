@@ -28,7 +28,7 @@ from worker.loader import load_app
 from worker.settings import Settings
 
 INTO_A_WAVE = 150
-"""Messages of a wave that have been handled when the next fault strikes: it strikes in mid-run."""
+"""Messages of a wave that are handled before the next fault strikes, unless their owners are dead."""
 
 WAVES = 4
 

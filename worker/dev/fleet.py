@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from worker.clock import SystemClock
+from worker.dev import tied
 from worker.dev.events import ENDED, KILLED, RESUMED, STOPPED, Event, parse_line
 from worker.dev.instance import Instance
 
@@ -89,12 +90,15 @@ class LocalFleet:
     # --- start and end ---
 
     def start(self, *names: str) -> None:
-        """Start these instances, all of them by default. One whose processes still run is left alone."""
+        """Start these instances, all of them by default. One whose processes still run is left alone.
+
+        For a thread that lives as long as they may: they are told to stop (TERM) when it ends.
+        """
         for name in names or self.instances:
             if (running := self._launchers.get(name)) is not None and running.poll() is None:
                 continue
             process = subprocess.Popen(  # in a session of its own: a terminal's Ctrl-C is the keeper's affair
-                self._command,
+                [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *self._command],
                 env={**self._env, "WORKER_INSTANCE": name},
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ class Narrator:
         self._clock = SystemClock()
         self._began = self._clock.now()
         self._shown = False
-        self._last = float("-inf")
+        self._last = self._began
 
     def say(self, text: str, *, mark: str = " ") -> None:
         """Write one line that stays in the record. `mark` is one character: `!` for a fault, `=` for a result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from worker.app import App
 from worker.clock import SystemClock
 from worker.core.bounds import bounds
 from worker.dev.events import Event
-from worker.dev.fleet import LocalFleet, named
+from worker.dev.fleet import LocalFleet, NotWithin, named
 from worker.dev.instance import Instance
 from worker.dev.narrator import Narrator
 from worker.settings import Settings
@@ -29,6 +30,9 @@ PATIENT = 10.0
 
 LOOK_AGAIN = 0.1
 """Seconds between two looks at the plan."""
+
+A_MOMENT = 3.0
+"""Seconds for the handling of a wave to begin."""
 
 SETTLING = 60.0
 """Seconds for handling what is left, once every partition has an owner again."""
@@ -137,9 +141,10 @@ class Stage:
                 await clock.sleep(LOOK_AGAIN)
 
     def await_handled(self, more: int) -> None:
-        """Wait until so many more messages have been handled."""
+        """Wait until so many more messages have been handled, or for a moment: their owners may be dead."""
         goal = self.handled + more
-        self.wait(lambda: self.handled >= goal, self.bounds["leader-loss"].worst + STARTING, "messages being handled")
+        with contextlib.suppress(NotWithin):
+            self.wait(lambda: self.handled >= goal, A_MOMENT, "messages being handled")
 
     def await_settled(self) -> None:
         """Wait until no message is open. At the latest when the last dead owner's partitions have passed on."""
@@ -152,7 +157,8 @@ class Stage:
         def look() -> T | None:
             leader = self.fleet.leader
             led = f"{leader.name} leads term {leader.term}" if leader is not None else "nobody leads"
-            self.narrator.status(f"{self.settled:,} of {self.sent:,} messages handled; {led}")
+            done = f"{self.settled:,} of {self.sent:,} messages handled; " if self.sent else ""
+            self.narrator.status(done + led)
             return condition()
 
         return self.fleet.wait_until(look, within, what)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random  # noqa: TID251 - only for `stream`: generators that are told their seed
 
-from worker.testing.loop import LocalClock, VirtualLoop
+from worker.testing.loop import VirtualLoop
+from worker.testing.node import LocalClock
 
 EPOCH = 1_750_000_000.0
 """Wall time at the start of every simulation, Unix seconds."""

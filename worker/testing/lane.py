@@ -20,7 +20,8 @@ from providers.interface import Client, Driver, OutcomeUnknown, ProviderError, U
 from providers.lanes import CLIENTS_PER_SLOT
 from providers.provider import SLOTS
 from worker.testing.clock import stream
-from worker.testing.loop import NODE, Node, VirtualLoop
+from worker.testing.loop import VirtualLoop
+from worker.testing.node import NODE, Node
 from worker.testing.weather import CLEAR, Fate, Weather, draw
 
 T = TypeVar("T")

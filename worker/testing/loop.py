@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import enum
 import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
+
+from worker.testing.node import NODE, Condition, LocalClock, Node
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -36,69 +37,6 @@ MOST_AT_ONE_INSTANT = 1_000_000
 
 class Stalled(Exception):
     """The simulation cannot go on: nothing is ready and no timer will ever fire, or time never moves on."""
-
-
-class LocalClock:
-    """One machine's clock: `offset` seconds ahead of true time at the start, going at `rate`; 0 is a frozen machine."""
-
-    def __init__(self, offset: float = 0.0, rate: float = 1.0) -> None:
-        self._base, self._since, self._rate = offset, 0.0, rate
-
-    @property
-    def rate(self) -> float:
-        return self._rate
-
-    def read(self, true: float) -> float:
-        """Return what this clock shows at a true time."""
-        return self._base + (true - self._since) * self._rate
-
-    def when(self, shown: float) -> float:
-        """Return the first true time at which this clock shows `shown` or more."""
-        if self._rate == 0:
-            return math.inf
-        true = self._since + (shown - self._base) / self._rate
-        while self.read(true) < shown:  # rounding: a timer must never fire before its own clock says so
-            true = math.nextafter(true, math.inf)
-        return true
-
-    def _change_rate(self, true: float, rate: float) -> None:
-        self._base, self._since, self._rate = self.read(true), true, rate
-
-
-class Condition(enum.Enum):
-    RUNNING = "running"
-    PAUSED = "paused"
-    DEAD = "dead"
-
-
-class Node:
-    """One life of one simulated process. Its machine's clock outlives it."""
-
-    def __init__(self, name: str, clock: LocalClock) -> None:
-        self.name = name
-        self.clock = clock
-        self.condition = Condition.RUNNING
-        self._parked: deque[_Owned] = deque()
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._prune_at = 64
-
-    @property
-    def alive(self) -> bool:
-        """Whether it may still act: a paused node may."""
-        return self.condition is not Condition.DEAD
-
-    def _adopt(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.append(task)
-        if len(self._tasks) > self._prune_at:
-            self._tasks = [one for one in self._tasks if not one.done()]
-            self._prune_at = 64 + 2 * len(self._tasks)
-
-    def __repr__(self) -> str:
-        return f"<Node {self.name} {self.condition.value}>"
-
-
-NODE: contextvars.ContextVar[Node | None] = contextvars.ContextVar("NODE", default=None)
-"""The node that the current callback belongs to; None for the simulation itself."""
 
 
 class _Handle(asyncio.Handle):
@@ -171,7 +109,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def change_rate(self, clock: LocalClock, rate: float) -> None:
         """Let a clock go at another rate from now on; its pending timers move accordingly."""
-        clock._change_rate(self._true, rate)
+        clock.change_rate(self._true, rate)
         self._timers = [
             (clock.when(timer.when()) if timer.clock is clock else due, number, timer)
             for due, number, timer in self._timers
@@ -254,7 +192,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context = options.get("context")
         node = NODE.get() if context is None else context.get(NODE)
         if node is not None:
-            node._adopt(task)
+            node.adopt(task)
         return task
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -303,13 +241,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """SIGCONT: what was parked runs first, in its order."""
         if node.condition is Condition.PAUSED:
             node.condition = Condition.RUNNING
-            self._queue.extendleft(reversed(node._parked))
-            node._parked.clear()
+            self._queue.extendleft(reversed(cast("deque[_Owned]", node.parked)))
+            node.parked.clear()
 
     def kill(self, node: Node) -> None:
         """SIGKILL: nothing of this node runs any more, except the rest of the present callback."""
         node.condition = Condition.DEAD
-        node._parked.clear()
+        node.parked.clear()
 
     # --- running ---
 
@@ -321,7 +259,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if handle.cancelled() or (node is not None and node.condition is Condition.DEAD):
             return
         if node is not None and node.condition is Condition.PAUSED:
-            node._parked.append(handle)
+            node.parked.append(handle)
             return
         self.steps += 1
         self._at_this_instant += 1
@@ -353,7 +291,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _pending(self) -> Iterator[tuple[Node, asyncio.Task[Any]]]:
         for node in self._nodes:
-            for task in node._tasks:
+            for task in node.tasks:
                 if not task.done():
                     yield node, task
 

@@ -19,7 +19,8 @@ from worker.testing.clock import SimClock, stream
 from worker.testing.deadman import SimDeadMan
 from worker.testing.handlers import SimHandlers, Watcher
 from worker.testing.lane import Network
-from worker.testing.loop import Condition, LocalClock, Node, VirtualLoop
+from worker.testing.loop import VirtualLoop
+from worker.testing.node import Condition, LocalClock, Node
 from worker.testing.timeline import Timeline
 
 FIRST_PAUSE, LONGEST_PAUSE, STEADY = 0.5, 30.0, 60.0
@@ -78,11 +79,11 @@ class World(Protocol):
     def watcher(self, node: Node) -> Watcher:
         """Return what sees the calls of user code in this life."""
 
-    def born(self, machine: Machine, life: Life) -> None:
+    def born(self, life: Life) -> None:
         """Take note of a new life, which has not run yet."""
 
-    def died(self, machine: Machine, life: Life) -> None:
-        """Take note that nothing of this life acts any more."""
+    def died(self, life: Life, code: int | None) -> None:
+        """Take note that nothing of this life acts any more; with an exit code it has ended by itself."""
 
     def told(self, machine: Machine, fields: Mapping[str, Any]) -> None:
         """Take note of an event of the runtime."""
@@ -131,7 +132,7 @@ class Machine:
         runtime = world.build(world.app, ports)
         task = world.loop.spawn(node, runtime.run, name=f"{node.name} run")
         self.life = Life(node, runtime, deadman, provider, task, world.loop.true)
-        world.born(self, self.life)
+        world.born(self.life)
         task.add_done_callback(self._ended)
 
     # --- what happens to it ---
@@ -178,7 +179,7 @@ class Machine:
             code = int(Exit.FAILED) if task.cancelled() or error is not None else task.result()
         self.codes.append(code)
         self._world.loop.kill(life.node)  # the process has ended: whatever it left behind ends with it
-        self._gone(life, f"exit {code}" if error is None else f"failed: {error!r}")
+        self._gone(life, f"exit {code}" if error is None else f"failed: {error!r}", code)
         if error is not None and not isinstance(error, ProviderError):
             raise error
         if code != 0:
@@ -186,11 +187,11 @@ class Machine:
         else:
             self.wanted = False
 
-    def _gone(self, life: Life, why: str) -> None:
+    def _gone(self, life: Life, why: str, code: int | None = None) -> None:
         life.deadman.stop()
         self.life = None
         self._world.timeline.add(self.name, "[end]", why=why)
-        self._world.died(self, life)
+        self._world.died(life, code)
 
     def _again(self, life: Life) -> None:
         if self.wanted:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.testing.clock import Stream, stream
-from worker.testing.weather import CLEAR, LAGGING, QUICK, ROUGH, STORM, Weather, draw
+from worker.testing.weather import CLEAR, LAGGING, QUICK, ROUGH, Weather, draw
 
 WEIGHTS = {
     "crash": 4,  # SIGKILL; the launcher starts it again
@@ -146,4 +146,4 @@ def _rate(dice: Stream) -> float:
     return dice.choice((1.0, 0.9, 1.1, dice.uniform(0.9, 1.1)))
 
 
-__all__ = ["STORM", "WEIGHTS", "Fault", "Profile", "Schedule", "Sending", "faults", "schedule", "sendings"]
+__all__ = ["WEIGHTS", "Fault", "Profile", "Schedule", "Sending", "faults", "schedule", "sendings"]
