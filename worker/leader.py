@@ -193,14 +193,15 @@ class LeaderDuties:
             return plan
 
     async def _route(self, queue: str, term: Term) -> None:
-        """Route one intake as soon as the plan knows its partition count; start again when routing fails."""
+        """Route one intake for the whole term; start again when routing fails."""
         while True:
-            partitions = self._sealed().plan.queues.get(queue)
-            if partitions is None:
-                await self._ports.clock.sleep(self._ports.leader.renew)
-                continue
             try:
-                await route(self._app.queues[queue], partitions, self._ports)
+                await route(self._app.queues[queue], lambda: self._count_of(queue), self._ports)
             except Exception as exc:
                 self._ports.events.problem(f"routing {queue} failed and starts again: {exc!r}", term=term.number)
                 await self._ports.clock.sleep(self._ports.leader.lease)
+
+    def _count_of(self, queue: str) -> int | None:
+        """Return the partition count to route by; None while it is being changed: its partitions are to be empty."""
+        changing = any(order.queue == queue for order in self._member.board.repartitions())
+        return None if changing else self._sealed().plan.queues.get(queue)

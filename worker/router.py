@@ -6,14 +6,14 @@ a consumer can drop the copy that an unclear move leaves behind.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from providers.interface import NotFound, ProviderError, Received
 from worker.app import QueueSpec
 from worker.clock import Clock
 from worker.core.dead_letter import Failure, dead_letter
-from worker.core.envelope import BadMessage, key_of, unwrap, wrap
+from worker.core.envelope import BadMessage, check_key, key_of, unwrap, wrap
 from worker.core.names import dead_letter_queue, partition_index, partition_name
 from worker.ports import Ports
 
@@ -24,29 +24,40 @@ IDLE_FIRST, IDLE_CAP = 0.05, 1.0
 """Seconds between looks at an empty intake: doubled up to the cap."""
 
 
-async def route(spec: QueueSpec, partitions: int, ports: Ports) -> None:
-    """Route one logical queue's intake until cancelled. `partitions` is the plan's count."""
+Count = Callable[[], int | None]
+"""The plan's partition count, asked before every message; None while there is none, or while it is being changed."""
+
+
+async def route(spec: QueueSpec, partitions: Count, ports: Ports) -> None:
+    """Route one logical queue's intake until cancelled."""
     idle = IDLE_FIRST
     while True:
+        if partitions() is None:
+            await ports.clock.sleep(ports.leader.renew)
+            continue
         moved = await _route_batch(spec, partitions, ports)
         idle = IDLE_FIRST if moved else min(IDLE_CAP, idle * 2)
         if not moved:
             await ports.clock.sleep(idle)
 
 
-async def _route_batch(spec: QueueSpec, partitions: int, ports: Ports) -> int:
+async def _route_batch(spec: QueueSpec, partitions: Count, ports: Ports) -> int:
     queue = ports.provider.queue
     moved = 0
     try:
         batch = await queue.receive(spec.name, BATCH, ports.member.lease)
         for received in batch:
-            to, body = _destination(spec, partitions, received, ports.clock, queue.limit)
+            count = partitions()
+            if count is None:
+                await queue.release(spec.name, received.receipt)
+                continue
+            to, body = _destination(spec, count, received, ports.clock, queue.limit)
             await queue.move(spec.name, received, to, body)
             moved += 1
             if to == dead_letter_queue(spec.name):
                 ports.events.emit("message.dead_lettered", queue=spec.name, message=received.id, error="not routable")
     except NotFound:
-        await _ensure(spec, partitions, ports)
+        await _ensure(spec, partitions() or 0, ports)
     except ProviderError as exc:
         ports.events.problem(f"the intake {spec.name} could not be routed; it is tried again: {exc}")
         await ports.clock.sleep(ports.leader.renew)
@@ -70,13 +81,14 @@ def _destination(spec: QueueSpec, partitions: int, received: Received, clock: Cl
     try:
         envelope = unwrap(received.body)
         key = envelope.key if envelope.key is not None else key_of(envelope.body, spec.key)
+        id = check_key(envelope.id or received.id)
+        origin, at_first = envelope.origin or "router", envelope.at or at
+        body = wrap(envelope.body, id=id, key=key, origin=origin, at=at_first, extra=envelope.extra)
+        if len(body) > limit:
+            raise BadMessage(f"with its id and key it has {len(body)} bytes, and the store takes {limit}")
     except BadMessage as exc:
         failure = Failure(str(exc), "worker.BadMessage", "", received.attempts, spec.name, spec.name, at)
         letter = dead_letter(received.body, failure, id=received.id, key=None, limit=limit)
         return dead_letter_queue(spec.name), letter
-    named = replace(
-        envelope, id=envelope.id or received.id, key=key, origin=envelope.origin or "router", at=envelope.at or at
-    )
-    index = partition_index(key if key is not None else str(named.id), partitions)
-    body = wrap(named.body, id=named.id, key=key, origin=named.origin, at=named.at, extra=named.extra)
+    index = partition_index(key if key is not None else id, partitions)
     return partition_name(spec.name, index, partitions), body

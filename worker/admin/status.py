@@ -125,7 +125,8 @@ class Status:
         for owner in sorted({item.owner or "" for item in gone}):
             names = [item.name for item in gone if item.owner == owner]
             reasons.append(f"{_some(names)} owned by {owner}, which is not there")
-        reasons += [f"{member.id} has lapsed" for member in self.members if member.state == "lapsed"]
+        owners = {item.owner for item in self.partitions}  # whoever owns nothing may rest in peace until it is swept
+        reasons += [f"{one.id} has lapsed" for one in self.members if one.state == "lapsed" and one.id in owners]
         if self.plan_term is not None and self.lease.led and self.plan_term < self.lease.term:
             reasons.append(
                 f"term {self.lease.term} has not published a plan yet (the plan is of term {self.plan_term})"
