@@ -92,7 +92,7 @@ class _Call:
     def begin(self, main: asyncio.AbstractEventLoop, function: Callable[..., Any], args: Sequence[Any]) -> None:
         """Start a coroutine function; runs on the main loop."""
         self._main = main
-        self._task = main.create_task(function(*args))
+        self._task = main.create_task(_guarded(function, args))
         self._task.add_done_callback(self._finished)
         if self._cancelled:
             self._task.cancel()
@@ -108,6 +108,10 @@ class _Call:
         """Run a plain function; runs in its thread."""
         try:
             result = context.run(function, *args)
+            if inspect.iscoroutine(result):  # nobody would ever run it
+                result.close()
+                name = getattr(function, "__name__", repr(function))
+                raise TypeError(f"{name} returned a coroutine: declare it, and its decorators' wrappers, `async def`")
         except BaseException as exc:
             self._report(None, exc)
         else:
@@ -128,6 +132,14 @@ class _Call:
             self.done.set_exception(error)
         else:
             self.done.set_result(result)
+
+
+async def _guarded(function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """Call a coroutine function; what would end the main loop, and the process with it, is only its failure."""
+    try:
+        return await function(*args)
+    except (SystemExit, KeyboardInterrupt) as exc:
+        raise RuntimeError(f"the function raised {exc!r}") from exc
 
 
 class MainLoopHandlers:

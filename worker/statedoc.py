@@ -40,14 +40,20 @@ def partition_state(ports: Ports, spec: QueueSpec, partition: str, fence: int | 
                 f"state {name!r} belongs to partition {home}, and this message is in {partition}: "
                 "name it by the message's key, or start it with the key and '/'"
             )
-        return _state(ports, f"state/{spec.name}/{quote(name, safe='')}", fence)
+        return _state(ports, f"state/{spec.name}/{_part(name)}", fence)
 
     return state
 
 
 def leader_state(ports: Ports, term: int) -> Callable[[str], State]:
     """Return what `Leadership.state` does: documents `state/~leader/<name>` under the term."""
-    return lambda name: _state(ports, f"state/~leader/{quote(name, safe='')}", term)
+    return lambda name: _state(ports, f"state/~leader/{_part(name)}", term)
+
+
+def _part(name: str) -> str:
+    """Return a name as one part of a document's key: no slash, and no dot at its end, which some stores drop."""
+    part = quote(name, safe="")
+    return f"{part[:-1]}%2E" if part.endswith(".") else part
 
 
 def _state(ports: Ports, key: str, fence: int) -> State:

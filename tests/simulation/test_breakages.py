@@ -26,7 +26,7 @@ from worker.testing.deadman import SimDeadMan
 from worker.testing.fleet import FleetSim, SimulationFailed
 from worker.testing.schedule import Profile
 
-SEEDS = range(60)
+SEEDS = range(100)
 """Seeds that a breakage gets to show itself in."""
 
 Patch = pytest.MonkeyPatch

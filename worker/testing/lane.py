@@ -14,9 +14,9 @@ import enum
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from providers.interface import Client, Driver, OutcomeUnknown, ProviderError, Unavailable
+from providers.interface import Client, Driver, OutcomeUnknown, ProviderError, Stamp, Unavailable
 from providers.lanes import CLIENTS_PER_SLOT
 from providers.provider import SLOTS
 from worker.testing.clock import stream
@@ -71,6 +71,35 @@ class Trap:
     operation: str
     spring: Callable[[], None]
     astray: float | None = None  # seconds by which the request is late; None: it is fine
+    key: str = ""  # of the document that is replaced: how it starts
+
+    def matches(self, request: Request) -> bool:
+        """Say whether this is the request that the trap waits for."""
+        return request.operation == self.operation and _key_of(request).startswith(self.key)
+
+
+class _Asked(Exception):
+    """Carries the key of a document."""
+
+
+class _Asking:
+    """Stands for a client, to ask a request which document it replaces."""
+
+    @property
+    def documents(self) -> _Asking:
+        return self
+
+    def replace(self, old: Stamp, body: bytes) -> Stamp:
+        raise _Asked(old.key)
+
+
+def _key_of(request: Request) -> str:
+    if request.operation == "documents.replace":
+        try:
+            request.function(cast("Client", _Asking()))
+        except _Asked as exc:
+            return str(exc)
+    return ""
 
 
 class Network:
@@ -188,7 +217,7 @@ class SimLane:
         request.sent, request.fate = self._loop.true, weather.fate(dice, request.changes)
         there, back = self._draw(weather.latency), self._draw(weather.answer or weather.latency)
         trap = network.traps.get(self._machine)
-        if trap is not None and trap.operation == request.operation:
+        if trap is not None and trap.matches(request):
             del network.traps[self._machine]
             request.fate = Fate.FINE if trap.astray is None else Fate.STRAY
             there += trap.astray or 0.0

@@ -89,7 +89,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._cancelled_timers = 0
         self._counter = 0
         self._at_this_instant = 0
-        self._nodes: list[Node] = []
+        self._outsider = Node("the simulation", self._true_clock)  # only to keep its tasks
+        self._nodes = [self._outsider]
         self._outside = contextvars.copy_context()
         self._outside.run(NODE.set, None)
         self.set_exception_handler(_record_error)
@@ -191,8 +192,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         task: asyncio.Task[Any] = _Task(self._counter, coro, loop=self, **options)
         context = options.get("context")
         node = NODE.get() if context is None else context.get(NODE)
-        if node is not None:
-            node.adopt(task)
+        (self._outsider if node is None else node).adopt(task)
         return task
 
     def create_future(self) -> asyncio.Future[Any]:

@@ -108,7 +108,7 @@ def _value(kind: str, dice: Stream, lease: float) -> float:
     if kind == "wall":
         return dice.choice((-1, 1)) * draw(dice, (0.05, 10 * lease))
     if kind == "last words":
-        return lease * dice.uniform(0.0, 3.0)  # until they are heard
+        return lease * dice.uniform(0.8, 2.0)  # until they are heard: about when a successor opens its term
     if kind == "stutter":
         return lease * dice.uniform(0.1, 0.6)  # the first stop
     return dice.random()
@@ -137,7 +137,7 @@ def schedule(seed: int, machines: int, duration: float, lease: float, profile: P
     profile = profile or drawn
     hard = profile is Profile.HARD
     weather = CLEAR if hard else dice.choice((CLEAR, ROUGH, ROUGH))
-    local = [dice.choice((QUICK, LAGGING)) for _ in range(machines)] if hard else []
+    local = [dice.choice((QUICK, QUICK, LAGGING)) for _ in range(machines)] if hard else []
     rates = [dice.choice((0.9, 1.1)) if hard else _rate(dice) for _ in range(machines)]
     return Schedule(weather, local, rates, faults(seed, machines, duration, lease, profile), sendings(seed, duration))
 

@@ -62,7 +62,8 @@ class Trouble:
                 machine.crash()
             case "last words":
                 spring = partial(machine.crash, "crash with a write under way")
-                self._network.traps[machine.name] = Trap("documents.replace", spring, fault.value)
+                key = "plan" if fault.leader else "state/"
+                self._network.traps[machine.name] = Trap("documents.replace", spring, fault.value, key)
             case "stutter":
                 self._network.traps[machine.name] = Trap("lease.renew", partial(self._stutter, machine, fault))
             case "pause":
