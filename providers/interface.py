@@ -54,6 +54,10 @@ class NewerFormat(BadDocument):
     """A newer version wrote this object, in a format that this one would misunderstand. Upgrade; never overwrite it."""
 
 
+HIGHEST_TERM = 2**31
+"""A term above this is damage, not history: one a second would take 68 years. Believed, it would never come down."""
+
+
 # --- documents --------------------------------------------------------------------------------------------------
 
 

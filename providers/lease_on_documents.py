@@ -20,6 +20,7 @@ from typing import Any
 
 from providers.body import decode, encode
 from providers.interface import (
+    HIGHEST_TERM,
     BadDocument,
     Bid,
     Documents,
@@ -158,7 +159,7 @@ def _view(version: Version, fields: Mapping[str, Any], key: str) -> LeaseView:
     holder = _text(fields, "holder", key)
     return LeaseView(
         version=version,
-        term=_count(fields, "term", key, least=1),
+        term=_count(fields, "term", key, least=1, most=HIGHEST_TERM),
         holder=holder,
         instance=_text(fields, "instance", key),
         fleet=_text(fields, "fleet", key),
@@ -179,9 +180,9 @@ def _text(fields: Mapping[str, Any], name: str, key: str) -> str | None:
     return value
 
 
-def _count(fields: Mapping[str, Any], name: str, key: str, *, least: int) -> int:
+def _count(fields: Mapping[str, Any], name: str, key: str, *, least: int, most: int | None = None) -> int:
     value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most and value > most):
         raise BadDocument(f"{key} has no valid {name}: {value!r}")
     return value
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 _LOOK_AGAIN = 0.005  # seconds between two looks
 
 
-def until(predicate: Callable[[], T], within: float, what: str) -> T:
+def until(predicate: Callable[[], T | None], within: float, what: str) -> T:
     """Return the predicate's first true value; fail with `what` unless that comes within so many seconds."""
     end = time.monotonic() + within
     while True:

@@ -85,7 +85,7 @@ class Consumer:
             self._handling.cancel()
 
     def stuck(self, limit: float) -> bool:
-        """Say whether the loop has not turned for `limit` seconds, although no handler is running here, or in its way."""
+        """Say whether the loop has not turned for `limit` seconds, although no handler runs here or in its way."""
         waiting = self._handling is not None or self._queued
         return not waiting and self._ports.clock.now() - self._turned > limit
 

@@ -9,7 +9,7 @@ longer exists by the time the new owner believes what it has read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from providers.body import decode, encode
@@ -54,6 +54,7 @@ class FencedDocument:
         *,
         field: str = "fence",
         replace_bad: bool = False,
+        check: Callable[[Mapping[str, Any]], object] = lambda _: None,
     ) -> None:
         self.key = key
         self.fence = fence
@@ -62,6 +63,7 @@ class FencedDocument:
         self._clock = clock
         self._field = field
         self._replace_bad = replace_bad
+        self._check = check  # raises BadDocument for fields that make no sense together
         self._stamp: Stamp | None = None
         self._fields: dict[str, Any] = {}
         self._unanswered: set[str] = set()  # nonces of saves that may have landed, or may yet
@@ -130,13 +132,14 @@ class FencedDocument:
             found = fields.get(self._field, 0)
             if not isinstance(found, int):
                 raise BadDocument(f"{self.key} has no valid {self._field}: {found!r}")
+            if found > self.fence:
+                raise Fenced(f"{self.key} belongs to {self._field} {found}: {self._field} {self.fence} is over")
+            self._check(fields)
         except BadDocument as exc:
             if isinstance(exc, NewerFormat) or not self._replace_bad:
                 raise
             self.problem = str(exc)
             return document.stamp, {}
-        if found > self.fence:
-            raise Fenced(f"{self.key} belongs to {self._field} {found}: {self._field} {self.fence} is over")
         return document.stamp, fields
 
     async def _write(self, stamp: Stamp | None, body: bytes) -> Stamp:

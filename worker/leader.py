@@ -14,7 +14,7 @@ import asyncio
 from dataclasses import replace
 
 from providers.body import decode
-from providers.interface import BadDocument, Heir, NewerFormat, NotFound, ProviderError
+from providers.interface import HIGHEST_TERM, BadDocument, Heir, NewerFormat, NotFound, ProviderError
 from worker import handlers
 from worker.app import App
 from worker.census import Census, Count
@@ -62,7 +62,7 @@ class LeaderDuties:
             raise
         except (NotFound, BadDocument):
             return 0
-        return term if isinstance(term, int) else 0
+        return term if type(term) is int and 0 <= term <= HIGHEST_TERM else 0
 
     async def seal(self, term: Term) -> None:
         """Claim the plan for this term and take it over as it is. Raises Fenced, ProviderError."""

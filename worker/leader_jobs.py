@@ -5,6 +5,8 @@ A job that fails never costs the lease, and a job that will not end is what the 
 
 from __future__ import annotations
 
+import asyncio
+
 from worker import handlers
 from worker.app import LeaderSpec
 from worker.context import Leadership
@@ -30,7 +32,10 @@ async def run_job(spec: LeaderSpec, term: Term, ports: Ports) -> None:
     while True:
         try:
             await handlers.call(ports.handlers, spec.function, [leadership] if spec.wants_leadership else [], None)
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
+            this = asyncio.current_task()
+            if this is not None and this.cancelling():
+                raise  # the term is over; otherwise the cancellation is the job's own affair, and its failure
             failures += 1
             pause = delay(failures - 1, base=RESTART_BASE, cap=RESTART_CAP, random=ports.clock.random())
             events.problem(f"leader job {spec.name} failed and starts again in {pause:.1f} s: {exc!r}")

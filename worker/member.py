@@ -88,8 +88,8 @@ class Session:
         assigned = {name: spec for name, spec in member.app.queues.items() if spec.mode == "assigned"}
         self.ownership = Ownership(self.id, assigned, ports, share, self._mark)
         self._queues = {name: spec.partitions for name, spec in assigned.items()}
-        self._beat_document = OwnDocument(ports.provider.documents, f"beats/{self.id}", ports.clock)
-        self._status_document = OwnDocument(ports.provider.documents, f"members/{self.id}", ports.clock)
+        self._beat_document = self._own("beat", f"beats/{self.id}")
+        self._status_document = self._own("status", f"members/{self.id}")
         self._dirty, self._over = asyncio.Event(), asyncio.Event()
         self._heir: dict[str, object] | None = None
         self._draining = False
@@ -97,6 +97,12 @@ class Session:
             session, member.board, self.ownership, ports, self._may_start, self._named_heir, member.on_drain
         )
         self._offset = ports.clock.wall() - ports.clock.now()
+
+    def _own(self, name: str, key: str) -> OwnDocument:
+        problem = f"the {name} was changed by somebody else, and is written again"
+        return OwnDocument(
+            self._ports.provider.documents, key, self._ports.clock, lambda: self._ports.events.problem(problem)
+        )
 
     def drain(self) -> None:
         """Hand everything back and end this session in good order."""
@@ -171,6 +177,8 @@ class Session:
                     self._ports.events.problem(f"a beat did not get through: {exc!r}")
                     pause = self._timings.total / 2
                 else:
+                    if self._frozen():
+                        return  # while the beat was under way: its answer is older than it looks
                     beats += 1
                     self._trusted(sent, beats)
                     pause = sent + self._timings.renew - clock.now()
@@ -265,7 +273,6 @@ class Session:
             await self._ports.clock.sleep(self._timings.lease)
             try:
                 if not await self._status_document.stands():
-                    self._ports.events.problem("the status was changed by somebody else, and is written again")
                     self._mark()
             except ProviderError:
                 continue  # whoever writes next reports it

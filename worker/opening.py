@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from providers.body import decode, encode
-from providers.interface import BadDocument, LeaseView, NotFound, OutcomeUnknown, Refused, Unavailable
+from providers.interface import HIGHEST_TERM, BadDocument, LeaseView, NotFound, OutcomeUnknown, Refused, Unavailable
 from providers.provider import Provider
 from worker.clock import Clock
 from worker.core.election import LONGEST_LEASE
@@ -99,7 +99,8 @@ class Opener:
         prefix = terms_prefix(self.role)
         stamps = await self.provider.documents.list(prefix)
         names = [(stamp.key.removeprefix(prefix), stamp.key) for stamp in stamps]
-        return [(int(name), key) for name, key in names if name.isdecimal()]
+        found = [(int(name), key) for name, key in names if name.isascii() and name.isdecimal()]
+        return [(number, key) for number, key in found if number <= HIGHEST_TERM]
 
 
 def _how_it_ended(view: LeaseView) -> str:

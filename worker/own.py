@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from providers.body import decode, encode
@@ -12,14 +12,23 @@ from worker.clock import Clock
 
 TRIES = 4
 
+GARBLED = "?"
+"""Stands for the nonce of a document that cannot be read: nobody's."""
+
 
 class OwnDocument:
-    """Keeps one document as this session last wrote it. Used by one task, on the control thread."""
+    """Keeps one document as this session last wrote it. Used by one task, on the control thread.
 
-    def __init__(self, documents: PortableDocuments, key: str, clock: Clock) -> None:
+    `meddled` is called when somebody else has changed or deleted it.
+    """
+
+    def __init__(
+        self, documents: PortableDocuments, key: str, clock: Clock, meddled: Callable[[], None] = lambda: None
+    ) -> None:
         self.key = key
-        self._documents, self._clock = documents, clock
+        self._documents, self._clock, self._meddled = documents, clock, meddled
         self._stamp: Stamp | None = None
+        self._mine: set[str | None] = {None}  # nonces that may be found: the last one, and those without an answer
 
     async def write(self, fields: Mapping[str, Any]) -> float:
         """Write the document and return when the request was sent that made it so. Raises ProviderError.
@@ -29,6 +38,7 @@ class OwnDocument:
         for _ in range(TRIES):
             nonce, sent = self._clock.token(), self._clock.now()
             body = encode({**fields, "nonce": nonce})
+            self._mine.add(nonce)
             try:
                 if self._stamp is None:
                     self._stamp = await self._documents.create(self.key, body)
@@ -36,8 +46,11 @@ class OwnDocument:
                     self._stamp = await self._documents.replace(self._stamp, body)
             except (Refused, OutcomeUnknown):
                 self._stamp, seen = await self._read()
+                if seen not in self._mine:
+                    self._meddled()
                 if seen != nonce:
                     continue  # written again over whatever is there now, be it an earlier write of mine
+            self._mine = {nonce}
             return sent
         raise Unavailable(f"{self.key} could not be written in {TRIES} tries")
 
@@ -65,4 +78,4 @@ class OwnDocument:
         try:
             return document.stamp, decode(document.body, self.key).get("nonce")
         except BadDocument:
-            return document.stamp, None
+            return document.stamp, GARBLED

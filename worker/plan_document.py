@@ -26,7 +26,9 @@ class PlanDocument:
         self.new = False  # there was no plan, or none that could be read, when the term was opened
         self._opener, self._ports = opener, ports
         documents = ports.provider.documents
-        self._document = FencedDocument(documents, "plan", term, ports.clock, field="term", replace_bad=True)
+        self._document = FencedDocument(
+            documents, "plan", term, ports.clock, field="term", replace_bad=True, check=plan_from_fields
+        )
         self._unclear = False
 
     async def seal(self) -> None:
@@ -74,6 +76,8 @@ class PlanDocument:
         damage = self._document.problem
         if "partitions" in fields:
             self._take_over(fields)
+        elif self.plan.generation == 0 and not self._unclear:
+            pass  # nothing was written in this term yet: what was lost before it is being waited for
         elif self._unclear or await self._opener.highest() != term:
             raise Fenced(f"the plan of term {term} is lost ({damage or 'deleted'}), and so is what it said last")
         else:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from providers.body import decode
-from providers.interface import BadDocument, Heir, NotFound
+from providers.interface import BadDocument, Heir, NotFound, OutcomeUnknown, Unavailable
 from worker import handlers
 from worker.app import App
 from worker.candidacy import Candidate
@@ -27,8 +27,8 @@ from worker.leader import LeaderDuties
 from worker.member import Member
 from worker.ports import Ports
 
-ENSURING = 8
-"""Queues that are created at once at the start."""
+ENSURING = 4
+"""Queues that are created at once at the start: no more than requests may be under way."""
 
 
 class Supervisor:
@@ -93,8 +93,7 @@ class Supervisor:
             draining.cancel()
 
     async def _wind_up(self, tasks: list[asyncio.Task[None]], failed: list[asyncio.Task[None]]) -> int:
-        for task in failed:
-            self._ports.events.problem(f"a part of the runtime has failed: {task.exception()!r}")
+        self._report(failed)
         self._ports.events.emit("instance.draining", reason=self._reason or "a part of the runtime has failed")
         self.member.close()
         self.elector.close("drain")
@@ -110,9 +109,15 @@ class Supervisor:
             if self.member.session is not None:
                 self.member.session.ownership.revoke()
             await handlers.ended(*tasks)
-        code = Exit.FAILED if failed else Exit.OK
+        late = [task for task in tasks if task not in failed and task.exception() is not None]
+        self._report(late)
+        code = Exit.FAILED if failed or late else Exit.OK
         self._ports.events.emit("instance.stopped", exit_code=int(code))
         return int(code)
+
+    def _report(self, failed: list[asyncio.Task[None]]) -> None:
+        for task in failed:
+            self._ports.events.problem(f"a part of the runtime has failed: {task.exception()!r}")
 
     # --- before anything starts ---
 
@@ -162,6 +167,9 @@ class Supervisor:
 
         async def ensure(name: str, ordered: bool) -> None:
             async with limit:
-                await self._ports.provider.queue.ensure(name, ordered=ordered)
+                try:
+                    await self._ports.provider.queue.ensure(name, ordered=ordered)
+                except (Unavailable, OutcomeUnknown) as exc:  # whoever uses it first creates it
+                    self._ports.events.problem(f"queue {name} could not be created yet: {exc}")
 
         await asyncio.gather(*(ensure(name, ordered) for name, ordered in wanted))

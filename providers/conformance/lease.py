@@ -15,7 +15,6 @@ from providers.interface import BadDocument, Bid, Client, Expiry, Grant, Heir, L
 ROLE = "leader"
 DURATION = 15.0
 """Seconds: the shortest lease that every store grants."""
-
 _nonces = itertools.count(1)
 
 
@@ -31,8 +30,7 @@ def bid(session: str, term: int, *, fleet: str = "fleet") -> Bid:
 
 def take(lease: Lease, session: str) -> Grant:
     """Look, and claim the next term."""
-    view = lease.observe()
-    return lease.claim(view, bid(session, view.term + 1))
+    return lease.claim(view := lease.observe(), bid(session, view.term + 1))
 
 
 def _claims(view: LeaseView, bids: Sequence[Bid]) -> Callable[[Client, int], Grant]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,8 @@ def test_mistake_is_one_line(tmp_path: Path, name: str) -> None:
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE theirs (id)")
     other.close()
-    done = worker(tmp_path, "run", cwd=tmp_path, **({"WORKER_APP": "tests.acceptance.apps.three:app"} | mistake.env))
+    env: dict[str, Any] = {"WORKER_APP": "tests.acceptance.apps.three:app", **mistake.env}
+    done = worker(tmp_path, "run", cwd=tmp_path, **env)
     _is_one_line(done, mistake.code, *mistake.says)
 
 

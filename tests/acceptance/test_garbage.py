@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.support import (
     BOUNDS,
     MEMBER,
@@ -61,6 +63,13 @@ class Damaged:
         )
 
 
+@pytest.fixture(scope="module")
+def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Damaged]:
+    """One fleet for all but the worst: each test leaves it as sound as it found it."""
+    with _fleet_at_work(tmp_path_factory.mktemp("garbage")) as damaged:
+        yield damaged
+
+
 @contextmanager
 def _fleet_at_work(folder: Path) -> Iterator[Damaged]:
     with fleet_of(folder, "plain", count=2) as fleet:
@@ -74,30 +83,29 @@ def _fleet_at_work(folder: Path) -> Iterator[Damaged]:
         assert len(acts(folder, "done")) >= damaged.sent
 
 
-def test_garbage_over_the_lease(tmp_path: Path) -> None:
+def test_garbage_over_the_lease(it: Damaged) -> None:
     """A lease that is overwritten costs the leader its term, and the next term is higher."""
-    with _fleet_at_work(tmp_path) as it:
-        before = it.inside.fields("leases/leader")["term"]
-        mark = it.overwrite("leases/leader")
-        lost = it.fleet.wait_for(named("leader.lost"), STARTING, since=mark, what="the leader to notice")
-        assert "changed by somebody else" in str(lost.get("reason"))
-        it.reported("the lease object is damaged", mark)
-        after = it.fleet.wait_for(named("leader.elected"), BOUNDS["failover-no-successor"].worst + SLACK, since=mark)
-        assert after.term is not None
-        assert after.term > before
+    before = it.inside.fields("leases/leader")["term"]
+    mark = it.overwrite("leases/leader")
+    lost = it.fleet.wait_for(named("leader.lost"), STARTING, since=mark, what="the leader to notice")
+    assert "changed by somebody else" in str(lost.get("reason"))
+    it.reported("the lease object is damaged", mark)
+    after = it.fleet.wait_for(named("leader.elected"), BOUNDS["failover-no-successor"].worst + SLACK, since=mark)
+    assert after.term is not None
+    assert after.term > before
+    it.still_works()
 
 
-def test_garbage_over_the_plan(tmp_path: Path) -> None:
+def test_garbage_over_the_plan(it: Damaged) -> None:
     """A plan that is overwritten is written again by the leader that knows it, and nobody loses a partition."""
-    with _fleet_at_work(tmp_path) as it:
-        before = it.inside.fields("plan")
-        mark = it.overwrite("plan")
-        it.reported("plan is not JSON", mark)
-        it.reported("written again from memory", mark)
-        again = until(lambda: _whole(it.inside.fields("plan")), STARTING, "the plan")
-        assert again["partitions"] == before["partitions"]
-        assert (again["term"], again["generation"]) > (before["term"], before["generation"])
-        assert it.fleet.events("partition.released", "leader.lost", since=mark) == []
+    before = it.inside.fields("plan")
+    mark = it.overwrite("plan")
+    it.reported("plan is not JSON", mark)
+    it.reported("written again from memory", mark)
+    again = until(lambda: _whole(it.inside.fields("plan")), STARTING, "the plan")
+    assert again["partitions"] == before["partitions"]
+    assert (again["term"], again["generation"]) > (before["term"], before["generation"])
+    assert it.fleet.events("partition.released", "leader.lost", since=mark) == []
 
 
 def test_garbage_over_the_plan_while_nobody_leads(tmp_path: Path) -> None:
@@ -107,42 +115,41 @@ def test_garbage_over_the_plan_while_nobody_leads(tmp_path: Path) -> None:
         leader = it.fleet.leader
         assert leader is not None
         mark = it.fleet.mark()
-        it.fleet.stop(leader.name, machine=True)
+        it.fleet.kill_machine(leader.name)
         it.inside.overwrite("plan", GARBAGE)
         elected = it.fleet.wait_for(named("leader.elected"), BOUNDS["failover"].worst + SLACK, since=mark)
         assert elected.term is not None
         assert elected.term > before["term"]
-        it.reported("plan", mark)
-        it.fleet.resume(leader.name)
+        it.reported("the plan is damaged and starts anew", mark)
+        it.fleet.start(leader.name)
         granted = it.fleet.wait_for(named("partition.granted"), BOUNDS["outage"].worst + SLACK, since=mark)
         assert granted.at - elected.at >= MEMBER.patience
 
 
-def test_garbage_over_a_status_and_a_beat(tmp_path: Path) -> None:
+def test_garbage_over_a_status_and_a_beat(it: Damaged) -> None:
     """A member whose status or beat is overwritten stays a member, keeps its partitions and writes them again."""
-    with _fleet_at_work(tmp_path) as it:
-        [status, *_] = it.inside.keys("members/")
-        [beat, *_] = it.inside.keys("beats/")
-        mark = it.overwrite(status)
-        it.overwrite(beat)
-        it.reported("is kept out", mark)
-        it.reported("the status was changed by somebody else", mark, within=MEMBER.lease + SLACK)
-        it.reported("the beat was changed by somebody else", mark, within=MEMBER.lease + SLACK)
-        until(lambda: it.inside.fields(status).get("state") == "ready", STARTING, "the status to be written again")
-        until(lambda: it.inside.fields(beat).get("n"), STARTING, "the beat to be written again")
-        assert it.fleet.events("partition.released", "member.left", "leader.lost", since=mark) == []
+    [status, *_] = it.inside.keys("members/")
+    [beat, *_] = it.inside.keys("beats/")
+    mark = it.overwrite(status)
+    it.overwrite(beat)
+    it.reported("is kept out", mark)
+    it.reported("the status was changed by somebody else", mark, within=MEMBER.lease + SLACK)
+    it.reported("the beat was changed by somebody else", mark, within=MEMBER.lease + SLACK)
+    until(lambda: it.inside.fields(status).get("state") == "ready", STARTING, "the status to be written again")
+    until(lambda: it.inside.fields(beat).get("n"), STARTING, "the beat to be written again")
+    assert it.fleet.events("partition.released", "member.left", "leader.lost", since=mark) == []
 
 
-def test_garbage_over_the_orders(tmp_path: Path) -> None:
+def test_garbage_over_the_orders(it: Damaged) -> None:
     """With orders that cannot be read the last good ones stay in force, until an operator has them replaced."""
-    with _fleet_at_work(tmp_path) as it:
-        ok(worker(tmp_path, "pause", "items"))
-        mark = it.overwrite("control")
-        it.reported("the last good control document stays in force", mark)
-        refused = worker(tmp_path, "resume", "items")
-        assert refused.returncode != 0
-        assert "control" in refused.stderr
-        ok(worker(tmp_path, "resume", "items", "--yes"))
+    ok(worker(it.folder, "pause", "items"))
+    mark = it.overwrite("control")
+    it.reported("the last good control document stays in force", mark)
+    refused = worker(it.folder, "resume", "items")
+    assert refused.returncode != 0
+    assert "control" in refused.stderr
+    ok(worker(it.folder, "resume", "items", "--yes"))
+    it.still_works()
 
 
 def _whole(plan: dict[str, object]) -> dict[str, object] | None:

@@ -21,6 +21,7 @@ from worker.core.plan import Plan
 from worker.fenced import FencedDocument
 from worker.holding import Holding
 from worker.opening import Opener
+from worker.plan_document import PlanDocument
 from worker.term import Term
 from worker.testing.deadman import SimDeadMan
 from worker.testing.fleet import FleetSim, SimulationFailed
@@ -95,7 +96,22 @@ def no_dead_man(patch: Patch) -> None:
     patch.setattr(SimDeadMan, "arm", lambda self, name, deadline: None)
 
 
+def generations_begin_again(patch: Patch) -> None:
+    """A new leader's plans numbered from 1 although it has sealed a later one: members would ignore them.
+
+    The simulator's first find in this runtime.
+    """
+    seal = PlanDocument.seal
+
+    async def broken(self: PlanDocument) -> None:
+        await seal(self)
+        self.plan = replace(self.plan, generation=0)
+
+    patch.setattr(PlanDocument, "seal", broken)
+
+
 BREAKAGES = [
+    generations_begin_again,
     deadline_stamped_after_the_answer,
     grant_before_release,
     term_reset,

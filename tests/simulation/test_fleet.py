@@ -18,15 +18,6 @@ from worker.testing.weather import CLEAR
 
 ROOT = Path(__file__).parents[2]
 
-REGRESSIONS = {
-    2: "a new leader's plan began again at generation 1, and members ignored it until it had caught up",
-    8: "one lost answer among the queues that are created at the start ended the process, again and again",
-    63: "an instance was told to stop while it was starting",
-    233: "a leader drained while everybody else did",
-    1041: "an instance was drained by an operator at the very end",
-}
-"""Seeds that have found something, and what."""
-
 
 @pytest.mark.parametrize("seed", range(100, 130))
 def test_a_fleet_keeps_its_promises(seed: int) -> None:
@@ -38,12 +29,6 @@ def test_a_fleet_keeps_its_promises(seed: int) -> None:
 def test_a_fleet_keeps_its_promises_in_hard_times(seed: int) -> None:
     """Slow answers, stuttering leaders and writes that outlive their writer break no promise."""
     FleetSim(seed, profile=Profile.HARD).run()
-
-
-@pytest.mark.parametrize("seed", REGRESSIONS, ids=str)
-def test_what_was_found_once_stays_fixed(seed: int) -> None:
-    """A seed that has found a bug passes for ever after."""
-    FleetSim(seed).run()
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -28,7 +28,8 @@ from worker.telemetry import Events, silent
 from worker.testing.clock import EPOCH, SimClock, stream
 from worker.testing.deadman import SimDeadMan
 from worker.testing.handlers import SimHandlers
-from worker.testing.loop import LocalClock, Node, VirtualLoop
+from worker.testing.loop import VirtualLoop
+from worker.testing.node import LocalClock, Node
 
 T = TypeVar("T")
 
@@ -287,7 +288,13 @@ class World:
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys under a prefix."""
-        return [stamp.key for stamp in self.store.documents.list(prefix).stamps]
+        found: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            page = self.store.documents.list(prefix, after=after or None)
+            found += [stamp.key for stamp in page.stamps]
+            after = page.after
+        return found
 
     def take_lease(self, holder: str = "rival", term: int = 1, *, role: str = "leader", **changed: Any) -> None:
         """Let somebody else claim the lease now, whoever has it."""
@@ -322,7 +329,12 @@ class World:
         met: asyncio.Future[bool] = self.loop.create_future()
         entry = (predicate, met)
         self._awaited.append(entry)
-        timer = self.loop.outside(within, lambda: met.done() or met.set_result(False))
+
+        def give_up() -> None:
+            if not met.done():
+                met.set_result(False)
+
+        timer = self.loop.outside(within, give_up)
         try:
             assert predicate() or await met, f"not within {within:g} s: {what or predicate}; said: {self.said[-8:]}"
         finally:

@@ -289,7 +289,7 @@ def test_what_cannot_be_claimed_is_reported_and_tried_again_later(error: Any) ->
 
 @pytest.mark.parametrize("when", [0.0, 0.005, 0.5, 3.0, 20.0])
 def test_closing_ends_the_wait(when: float) -> None:
-    """Closed while it looks, waits or claims, a candidacy ends within the time of a few requests, with no grant lost."""
+    """Closed while it looks, waits or claims, a candidacy ends within a few requests, and loses no grant."""
 
     async def test(world: World) -> None:
         world.take_lease(term=1)
@@ -406,5 +406,3 @@ async def test_being_observed_is_said_once(world: World) -> None:
     standing = Standing(world)
     await standing.win()
     assert [(said["term"], said["leader"]) for said in world.heard("leader.observed")] == [(4, "rival-host")]
-
-

@@ -194,7 +194,7 @@ async def test_a_message_that_kills_its_process_runs_out_of_attempts(world: Worl
     ids=["text", "bytes", "wrong type", "missing field", "newer envelope", "no body"],
 )
 def test_a_message_that_does_not_parse_is_dead_lettered_at_once(body: bytes, said: str) -> None:
-    """What no retry can help goes to the dead-letter queue at its first receive, with the reason and every byte of it."""
+    """What no retry can help goes to the dead-letter queue at its first receive, with its reason and every byte."""
 
     async def test(world: World) -> None:
         async def handle(order: Order) -> None:
@@ -701,7 +701,7 @@ async def test_strict_order_blocks_behind_a_failing_head(world: World) -> None:
     ),
 )
 def test_every_message_is_handled_or_buried(kinds: list[str], fates: dict[str, list[Fate]]) -> None:
-    """However handlers and requests fail, each message ends handled at least once or dead-lettered, and none is both lost."""
+    """However handlers and requests fail, each message is handled at least once or dead-lettered."""
 
     async def test(world: World) -> None:
         async def handle(body: list[Any], message: Message) -> None:

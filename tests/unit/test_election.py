@@ -145,7 +145,7 @@ def test_an_old_holder_is_gone_before_anybody_else_may_claim(
 def test_a_deleted_lease_is_not_claimed_while_it_may_be_trusted(
     timings: Timings, holders_rate: float, observers_rate: float, seen: float
 ) -> None:
-    """A lease object that is gone is claimed only when its holder is certainly gone too, counted from the first look."""
+    """A lease object that is gone is claimed only when its holder is certainly gone too."""
     standing = Standing(LeaseView(version=None, free=True), since=seen * observers_rate)
     due = election.claim_due(standing, session="me", history=timings.lease, expiry=Expiry.OBSERVER)
     assert due is not None

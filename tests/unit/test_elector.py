@@ -20,7 +20,7 @@ from worker.errors import Fenced
 from worker.opening import term_key
 from worker.term import Term
 from worker.testing.clock import SimClock
-from worker.testing.loop import Node
+from worker.testing.node import Node
 
 
 class Work:
@@ -222,7 +222,7 @@ def test_a_term_that_cannot_be_opened_at_all_is_given_back(error: BaseException)
 
 @simulated
 async def test_losing_is_said_exactly_once_and_ends_the_work(world: World) -> None:
-    """When the lease is in other hands, work is cancelled and ends, the loss is said once, and a new session follows."""
+    """When the lease is in other hands, work ends, the loss is said once, and a new session follows."""
     one = await Instance(world).leads()
     world.take_lease("rival.1", term=2)
     await world.until(lambda: not one.elector.acting, 10)

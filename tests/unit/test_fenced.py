@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -97,7 +97,7 @@ def test_an_unclear_answer_is_read_back(operation: str, fate: Fate) -> None:
 
 @simulated
 async def test_a_save_that_lands_after_it_was_given_up_is_taken_over_by_the_next(world: World) -> None:
-    """After a save whose outcome nobody knew, the next save of the same fence succeeds, whether or not it has landed."""
+    """After a save whose outcome nobody knew, the next save of that fence succeeds, landed or not."""
     mine = document(world, 7)
     await mine.open()
     world.network.next("documents.replace", stray(5))
@@ -132,10 +132,11 @@ async def test_two_that_open_at_once_are_ordered_by_their_fences(world: World) -
     old, new = document(world, 7, "old"), document(world, 8, "new")
     results = await asyncio.gather(old.open(), new.open(), return_exceptions=True)
     assert isinstance(results[1], dict)
-    with pytest.raises(Fenced):
-        if isinstance(results[0], BaseException):
-            raise results[0]
-        await old.save({"stale": True})
+    if isinstance(results[0], BaseException):
+        assert isinstance(results[0], Fenced)
+    else:
+        with pytest.raises(Fenced):
+            await old.save({"stale": True})
     await new.save({"a": 1})
     assert (world.get("state/x")["fence"], world.get("state/x")["a"]) == (8, 1)
 
@@ -150,7 +151,9 @@ async def test_fields_of_a_newer_version_survive(world: World) -> None:
     assert world.get("state/x")["future"] == {"deep": [1, 2]}
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[1]", b"{}", b'{"format":1,"fence":"7"}', b'{"format":0}'], ids=str)
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"[1]", b"{}", b'{"format":1,"fence":"7"}', b'{"format":0}'], ids=str
+)
 def test_garbage_is_replaced_only_by_who_may(body: bytes) -> None:
     """A damaged document is an error and stays as it is, unless its user has said that it may be replaced."""
 
@@ -165,6 +168,26 @@ def test_garbage_is_replaced_only_by_who_may(body: bytes) -> None:
         assert (world.get("state/x")["fence"], world.get("state/x")["a"]) == (7, 1)
 
     run(test)
+
+
+@simulated
+async def test_what_makes_no_sense_to_its_user_is_damaged(world: World) -> None:
+    """Fields that the user's own check refuses count as garbage, but never those of a newer fence."""
+
+    def check(fields: Mapping[str, Any]) -> None:
+        if fields.get("odd"):
+            raise BadDocument("odd")
+
+    world.put("state/x", {"fence": 3, "nonce": "n", "odd": True})
+    with pytest.raises(BadDocument, match="odd"):
+        await document(world, 7, check=check).open()
+    mine = document(world, 7, check=check, replace_bad=True)
+    assert "odd" not in await mine.open()
+    assert "odd" not in world.get("state/x")
+    assert (await document(world, 7, check=check).open())["fence"] == 7
+    world.put("state/x", {"fence": 8, "nonce": "n", "odd": True})
+    with pytest.raises(Fenced):
+        await document(world, 7, check=check, replace_bad=True).open()
 
 
 @pytest.mark.parametrize("replace_bad", [False, True])

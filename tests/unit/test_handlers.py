@@ -72,6 +72,14 @@ class Gate:
         return "done"
 
 
+async def happens(event: threading.Event) -> None:
+    """Let the control loop turn until another thread has said so: it must not block meanwhile."""
+    turns = 0
+    while not event.is_set():
+        turns += 1
+        await asyncio.sleep(0)
+
+
 def test_functions_run_where_they_belong(two: TwoThreads) -> None:
     """Coroutine functions run on the main loop's thread, plain ones in a thread of their own named after them."""
 
@@ -87,7 +95,9 @@ def test_functions_run_where_they_belong(two: TwoThreads) -> None:
     assert two.call(partial(in_thread, 4))[0] == 4
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), TimeoutError("the user's own"), Fenced("newer"), BaseException("x")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), TimeoutError("the user's own"), Fenced("newer"), BaseException("x")]
+)
 @pytest.mark.parametrize("kind", ["async", "plain"])
 def test_what_a_function_raises_comes_out_as_it_is(two: TwoThreads, kind: str, error: BaseException) -> None:
     """Every exception passes through unchanged, a TimeoutError of the function's own too, with a timeout set or not."""
@@ -173,8 +183,7 @@ def test_a_timeout_waits_for_a_plain_function_to_return(two: TwoThreads) -> None
 
     async def control() -> None:
         call = asyncio.create_task(handlers.call(two.handlers, gate.plain, [], 0.05))
-        while not gate.entered.is_set():
-            await asyncio.sleep(0)
+        await happens(gate.entered)
         done, _ = await asyncio.wait({call}, timeout=0.2)
         assert not done
         assert not gate.left.is_set()
@@ -193,8 +202,7 @@ def test_cancelling_waits_until_a_plain_function_has_returned(two: TwoThreads, t
 
     async def control() -> None:
         call = asyncio.create_task(handlers.call(two.handlers, gate.plain, [], None))
-        while not gate.entered.is_set():
-            await asyncio.sleep(0)
+        await happens(gate.entered)
         for _ in range(times):
             call.cancel()
             await asyncio.sleep(0)
@@ -224,8 +232,7 @@ def test_cancelling_waits_for_what_a_coroutine_function_still_does(two: TwoThrea
 
     async def control() -> None:
         call = asyncio.create_task(handlers.call(two.handlers, cleans_up, [], None))
-        while not entered.is_set():
-            await asyncio.sleep(0)
+        await happens(entered)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -244,8 +251,7 @@ def test_a_call_cancelled_before_it_began_never_begins(two: TwoThreads) -> None:
     async def control() -> None:
         two.main.call_soon_threadsafe(blocked.plain)
         call = asyncio.create_task(handlers.call(two.handlers, runs, [], None))
-        while not blocked.entered.is_set():
-            await asyncio.sleep(0)
+        await happens(blocked.entered)
         call.cancel()
         done, _ = await asyncio.wait({call}, timeout=0.05)
         assert not done

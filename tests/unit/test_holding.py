@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -61,7 +62,7 @@ async def test_a_lease_is_renewed_once_per_interval(world: World) -> None:
     lease = await held(world)
     assert await lease.keep(60) == [Move.RENEWED] * 20
     sends = world.network.times("lease.renew")
-    assert all(later - earlier == pytest.approx(3.0) for earlier, later in zip(sends, sends[1:], strict=False))
+    assert all(later - earlier == pytest.approx(3.0) for earlier, later in pairwise(sends))
     assert lease.term.trust == election.trust_from(sends[-1] + 1000, world.leader)
     assert lease.stored["renewals"] == 20
 
@@ -188,7 +189,7 @@ async def test_duties_that_go_on_in_time_keep_the_lease(world: World) -> None:
 
 @pytest.mark.parametrize("when", [1.0, 2.965, 2.975], ids=["between", "on the way there", "on the way back"])
 def test_a_machine_that_stood_still_has_lost_its_lease(when: float) -> None:
-    """A wall clock that gained more than half the margin since the last answer drops all trust, even under a request."""
+    """A wall clock that gained more than half the margin since the last answer drops all trust."""
 
     async def test(world: World) -> None:
         lease = await held(world)
@@ -221,7 +222,9 @@ async def test_a_machine_that_stood_still_while_it_claimed_has_nothing(world: Wo
     assert world.network.times("lease.renew") == []
 
 
-FATES = st.sampled_from([Fate(), Fate(), Fate(), ANSWER_LOST, LOST, DOWN, UNSURE, late(1.5), late(9), stray(1), stray(20)])
+FATES = st.sampled_from(
+    [Fate(), Fate(), Fate(), ANSWER_LOST, LOST, DOWN, UNSURE, late(1.5), late(9), stray(1), stray(20)]
+)
 
 
 @settings(max_examples=80)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers.interface import LeaseView, Unavailable, Version
+from providers.interface import HIGHEST_TERM, LeaseView, Unavailable, Version
 from tests.unit.fakes import ANSWER_LOST, DOWN, LOST, Fate, World, late, run, simulated, stray
 from worker.core.election import LONGEST_LEASE
 from worker.opening import TRIES, Opener, term_key, terms_prefix
@@ -100,7 +100,7 @@ async def test_a_store_that_never_answers_is_an_error(world: World) -> None:
 
 @simulated
 async def test_the_highest_term_is_that_of_the_records(world: World) -> None:
-    """The highest recorded number counts, whatever else lies under the prefix, beyond a thousand records and in order."""
+    """The highest recorded number counts, whatever else lies under the prefix, beyond a thousand records too."""
     assert await opener(world).highest() == 0
     for term in (*range(1, 1205), 99_999):
         world.put(term_key("leader", term), {"duration": 15})
@@ -131,9 +131,12 @@ async def test_history_is_the_last_opened_terms_duration(world: World) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"garbage", b'{"format":1}', b'{"format":9,"duration":3}', b'{"format":1,"duration":"3"}']
-    + [b'{"format":1,"duration":0}', b'{"format":1,"duration":-5}', b'{"format":1,"duration":NaN}']
-    + [b'{"format":1,"duration":Infinity}', b'{"format":1,"duration":true}'],
+    [
+        b"garbage",
+        b'{"format":1}',
+        b'{"format":9,"duration":3}',
+        *(b'{"format":1,"duration":%s}' % value for value in (b'"3"', b"0", b"-5", b"NaN", b"Infinity", b"true")),
+    ],
     ids=str,
 )
 def test_an_unreadable_history_means_the_longest(body: bytes) -> None:
@@ -144,3 +147,11 @@ def test_an_unreadable_history_means_the_longest(body: bytes) -> None:
         assert await opener(world).history() == LONGEST_LEASE
 
     run(test)
+
+
+@simulated
+async def test_a_term_beyond_all_history_is_damage(world: World) -> None:
+    """A term record with an absurd number is no history: the next term goes on from the highest sensible one."""
+    await opener(world).record(3, "s1", EXPIRED)
+    await opener(world).record(HIGHEST_TERM + 1, "s1", EXPIRED)
+    assert await opener(world).highest() == 3

@@ -65,7 +65,7 @@ def test_whoever_scribbles_is_overruled(scribble: Callable[[World], None]) -> No
 @pytest.mark.parametrize("fate", [ANSWER_LOST, late(60), LOST, stray(0.5), stray(5.0)], ids=str)
 @pytest.mark.parametrize("first", [True, False], ids=["create", "replace"])
 def test_an_unclear_answer_costs_nothing_but_time(first: bool, fate: Fate) -> None:
-    """Lost, unanswered, late or stray: the write is there in the end, and the time is that of a send that is visible."""
+    """Lost, unanswered, late or stray: the write is there in the end, with the time of a send that is visible."""
 
     async def test(world: World) -> None:
         document = own(world)

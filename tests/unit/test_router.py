@@ -183,7 +183,7 @@ async def test_an_idle_intake_costs_little(world: World) -> None:
 
 @simulated
 async def test_nothing_is_routed_while_the_count_is_unsettled(world: World) -> None:
-    """While nobody can say how many partitions there are the intake keeps its messages, and then the new count counts."""
+    """While the count is being changed the intake keeps its messages, and then they go by the new one."""
     routing = Routing(world)
     routing.count = None
     await world.passes(5)
@@ -193,6 +193,4 @@ async def test_nothing_is_routed_while_the_count_is_unsettled(world: World) -> N
     routing.count = 2
     await routing.routed()
     found = {envelope.id: name for name, all in routing.out().items() for envelope in all}
-    assert found == {
-        id: partition_name("orders", partition_index(f"c-{n}", 2), 2) for n, id in enumerate(ids)
-    }
+    assert found == {id: partition_name("orders", partition_index(f"c-{n}", 2), 2) for n, id in enumerate(ids)}

@@ -82,7 +82,7 @@ def test_a_contradiction_is_refused_with_both_values(changed: dict[str, float], 
 
 
 def test_the_sum_that_others_forgot_is_refused() -> None:
-    """Timings with lease > renew deadline whose whole sum exceeds the lease are refused, as in spark-operator's 15/14/4."""
+    """Timings whose parts all fit into the lease, and whose sum does not, are refused."""
     with pytest.raises(ImpossibleTimings, match="one lost request would depose a healthy holder"):
         leader_timings(15, renew=4, grace=10)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from providers.body import decode, encode
-from providers.interface import BadDocument, NotFound, OutcomeUnknown, Refused, Stamp, Unavailable
+from providers.interface import BadDocument, NewerFormat, NotFound, OutcomeUnknown, Refused, Stamp, Unavailable
 from providers.provider import Provider
 from worker.clock import Clock
 from worker.core.intents import Control, Drain, Intent, Order, Pause, StepDown, parse
@@ -34,12 +34,12 @@ async def edit(
     """Apply a change to the newest control document, as often as it takes. Returns what stands then.
 
     The change must be repeatable: after a lost answer it is applied to what has been read back. A damaged document
-    is a ConfigurationError, unless `replace_damaged` says to begin a new one.
+    is a ConfigurationError, unless `replace_damaged` says to begin a new one; a newer version's is never replaced.
     """
     for attempt in range(TRIES):
-        stamp, control = await _read_or_begin(provider, replace_damaged)
+        stamp, control, damaged = await _read_or_begin(provider, replace_damaged)
         changed = change(control)
-        if changed is control:
+        if changed is control and not damaged:
             return control
         changed = changed.prune(datetime.fromtimestamp(clock.wall(), UTC))
         body = encode({**changed.to_fields(), "nonce": clock.token()})
@@ -55,16 +55,19 @@ async def edit(
     raise StoreError(f"the control document could not be written in {TRIES} tries: try again")
 
 
-async def _read_or_begin(provider: Provider, replace_damaged: bool) -> tuple[Stamp | None, Control]:
+async def _read_or_begin(provider: Provider, replace_damaged: bool) -> tuple[Stamp | None, Control, bool]:
+    """Return the document as it is, or an empty one that has yet to replace a damaged one: then the last is true."""
     try:
-        return await read_control(provider)
+        return *await read_control(provider), False
+    except NewerFormat:
+        raise
     except BadDocument as exc:
         if not replace_damaged:
             raise ConfigurationError(
                 f"{exc}. With --yes the command begins a new control document; pauses in the old one are lost"
             ) from exc
         document = await provider.documents.read(KEY)
-        return (document.stamp if document else None), Control()
+        return (document.stamp if document else None), Control(), True
 
 
 class Orders:

@@ -109,6 +109,7 @@ class GrowingStore:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, ...]] = {}
         self._opened: dict[str, int] = {}
+        self._grants: dict[tuple[int, ...], Any] = {}  # what each plan says, by term and generation
         self.writes = 0
 
     def opened(self, key: str, number: int) -> None:
@@ -136,6 +137,10 @@ class GrowingStore:
                 f"{by} wrote {key} at {number}, and it is open under {self._opened[key]}: a stale write landed"
             )
         self._seen[key] = number
+        if folder == "plan":
+            grants = decode(body, key).get("partitions")
+            if self._grants.setdefault(number, grants) != grants:
+                raise Violation(f"{by} wrote a second, different plan of term and generation {number}")
 
 
 def _number(key: str, folder: str, body: bytes) -> tuple[int, ...] | None:

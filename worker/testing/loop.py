@@ -26,6 +26,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
+from worker.testing.handles import Handle, NumberedFuture, NumberedTask, Owned, Timer
 from worker.testing.node import NODE, Condition, LocalClock, Node
 
 T = TypeVar("T")
@@ -39,40 +40,6 @@ class Stalled(Exception):
     """The simulation cannot go on: nothing is ready and no timer will ever fire, or time never moves on."""
 
 
-class _Handle(asyncio.Handle):
-    __slots__ = ("node",)
-    node: Node | None
-
-
-class _Timer(asyncio.TimerHandle):
-    __slots__ = ("clock", "node")
-    node: Node | None
-    clock: LocalClock
-
-
-_Owned = _Handle | _Timer
-
-
-class _Task(asyncio.Task[T]):
-    """A task that hashes by its number, so that sets of tasks have the same order in every run."""
-
-    def __init__(self, number: int, coro: Any, **options: Any) -> None:
-        self._number = number
-        super().__init__(coro, **options)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
-class _Future(asyncio.Future[T]):
-    def __init__(self, number: int, *, loop: asyncio.AbstractEventLoop) -> None:
-        self._number = number
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
 class VirtualLoop(asyncio.BaseEventLoop):
     """The loop. `on_step` is called after every callback, in no node's context: whatever it raises ends the run."""
 
@@ -84,8 +51,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.errors: list[dict[str, Any]] = []  # exceptions that nobody caught, of nodes that were alive
         self._true = 0.0
         self._true_clock = LocalClock()
-        self._queue: deque[_Owned] = deque()
-        self._timers: list[tuple[float, int, _Timer]] = []
+        self._queue: deque[Owned] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
         self._cancelled_timers = 0
         self._counter = 0
         self._at_this_instant = 0
@@ -127,7 +94,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Handle:
         self._check_open()
         context = contextvars.copy_context() if context is None else context
-        handle = _Handle(callback, args, self, context)
+        handle = Handle(callback, args, self, context)
         handle.node = context.get(NODE)
         if handle.node is None or handle.node.alive:
             self._queue.append(handle)
@@ -173,7 +140,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context,
     ) -> asyncio.TimerHandle:
         self._check_open()
-        timer = _Timer(when, callback, args, self, context)
+        timer = Timer(when, callback, args, self, context)
         timer.node, timer.clock = context.get(NODE), clock
         if timer.node is None or timer.node.alive:
             self._counter += 1
@@ -189,7 +156,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _make_task(self, _: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
         self._counter += 1
-        task: asyncio.Task[Any] = _Task(self._counter, coro, loop=self, **options)
+        task: asyncio.Task[Any] = NumberedTask(self._counter, coro, loop=self, **options)
         context = options.get("context")
         node = NODE.get() if context is None else context.get(NODE)
         (self._outsider if node is None else node).adopt(task)
@@ -197,7 +164,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         self._counter += 1
-        return _Future(self._counter, loop=self)
+        return NumberedFuture(self._counter, loop=self)
 
     def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
         raise RuntimeError(f"{func!r} was sent to a thread: a simulation has none")
@@ -241,7 +208,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """SIGCONT: what was parked runs first, in its order."""
         if node.condition is Condition.PAUSED:
             node.condition = Condition.RUNNING
-            self._queue.extendleft(reversed(cast("deque[_Owned]", node.parked)))
+            self._queue.extendleft(reversed(cast("deque[Owned]", node.parked)))
             node.parked.clear()
 
     def kill(self, node: Node) -> None:
