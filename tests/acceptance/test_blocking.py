@@ -31,7 +31,7 @@ PARTITIONS = 3
 
 def test_drained_owner_keeps_what_its_thread_still_works_on(tmp_path: Path) -> None:
     """A plain function that goes on after its cancellation keeps its partition until it has really returned."""
-    with fleet_of(tmp_path, "blocking", WORKER_DRAIN_TIMEOUT="1") as fleet:
+    with fleet_of(tmp_path, "blocking", count=2, WORKER_DRAIN_TIMEOUT="1") as fleet:
         all_owned(fleet, PARTITIONS)
         owner = _owner(fleet, "deaf-00")
         send(tmp_path, "deaf", [1], app="blocking")
@@ -61,7 +61,7 @@ def test_drained_owner_keeps_what_its_thread_still_works_on(tmp_path: Path) -> N
 
 def test_function_that_never_returns_costs_its_process(tmp_path: Path) -> None:
     """A plain function that goes on long after its timeout loses its process first, and only then its partition."""
-    with fleet_of(tmp_path, "blocking") as fleet:
+    with fleet_of(tmp_path, "blocking", count=2) as fleet:
         all_owned(fleet, PARTITIONS)
         owner = fleet.instances[_owner(fleet, "late-00")]
         pid = worker_of(owner)

@@ -37,7 +37,7 @@ PARTITIONS = partition_names("work", 4)
 def stick_in_leader_jobs(folder: Path, times: int) -> list[float]:
     """Have a leader job hold the GIL so often; return by how much the last of its family acted before the next term."""
     margins = []
-    with fleet_of(folder, "stuck") as fleet:
+    with fleet_of(folder, "stuck", count=2) as fleet:
         for number in range(1, times + 1):
             leader = all_here(fleet)
             worker = worker_of(leader)
@@ -56,7 +56,7 @@ def stick_in_leader_jobs(folder: Path, times: int) -> list[float]:
 def stick_in_handlers(folder: Path, times: int) -> list[float]:
     """Have a handler hold the GIL so often; return by how much the last of its family acted before the next grant."""
     margins = []
-    with fleet_of(folder, "stuck") as fleet:
+    with fleet_of(folder, "stuck", count=2) as fleet:
         for number in range(1, times + 1):
             all_owned(fleet, len(PARTITIONS))
             follower = next(it for it in fleet.instances.values() if it.term is None and it.partitions)
