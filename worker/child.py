@@ -120,6 +120,11 @@ class ProgramChild:
         """Whether nothing is left of the program, as wait() has seen: only then is its work over."""
         return self._code is not None
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and has not been seen to have ended."""
+        return self._process is not None and self._code is None
+
     def wait(self) -> int:
         """Block until nothing is left of the program; return its exit code, 128 + n if signal n ended it.
 

@@ -27,7 +27,7 @@ from worker.core.backoff import delay
 from worker.core.dead_letter import Failure, dead_letter
 from worker.core.envelope import BadMessage, Envelope, key_of, unwrap
 from worker.core.names import dead_letter_queue
-from worker.errors import Fenced
+from worker.errors import Fenced, Overlapping
 from worker.parsing import parse_body
 from worker.ports import Ports
 from worker.statedoc import partition_state
@@ -204,10 +204,10 @@ class Consumer:
             self._remember(message.id)
             self._events.emit("message.handled", **facts, enqueued_at=received.enqueued_at)
             await self._attempt(self._queue.delete(self.partition, held.receipt))
-        elif isinstance(error, asyncio.CancelledError):
-            await self._attempt(self._queue.release(self.partition, held.receipt))
-        elif isinstance(error, Fenced):
+        elif isinstance(error, Fenced) and not isinstance(error, Overlapping):
             self._events.emit("write.refused", **facts, error=str(error))
+            await self._attempt(self._queue.release(self.partition, held.receipt))
+        elif isinstance(error, asyncio.CancelledError) and self._stopping.is_set():
             await self._attempt(self._queue.release(self.partition, held.receipt))
         elif received.attempts >= self._spec.max_attempts:
             await self._bury(received, held, _failure(error, *self._where(received)), message)

@@ -22,6 +22,10 @@ class Fenced(Exception):
     """A newer term or owner has opened this document: the write was refused and nothing has changed."""
 
 
+class Overlapping(Fenced):
+    """The document was opened twice at once under one fence, and the other one has saved first."""
+
+
 class WorkerError(Exception):
     """Ends a command with one line on stderr and `exit_code`."""
 

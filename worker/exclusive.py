@@ -16,6 +16,7 @@ from worker import handlers, process
 from worker.candidacy import Candidate
 from worker.child import CannotStart, ProgramChild
 from worker.clock import SystemClock
+from worker.deadman import deadman
 from worker.elector import Elector
 from worker.errors import ConfigurationError, Exit
 from worker.handlers import MainLoopHandlers
@@ -97,20 +98,23 @@ class Exclusive:
             await handlers.call(self._ports.handlers, _start, [child], None)
             if self._draining:
                 child.terminate(self._grace)
-            running = self._ports.handlers.start(child.wait, [])
-            try:
-                self._code = await asyncio.shield(running.done)
-            except asyncio.CancelledError:
-                left = term.trust.deadline - self._ports.clock.now()
-                child.terminate(max(0.0, left * SHARE_OF_TRUST))
-                await handlers.ended(running.done)
-                raise
+            self._code = await asyncio.shield(self._ports.handlers.start(child.wait, []).done)
+        except asyncio.CancelledError:
+            await self._put_down(child, term)  # also when the term was over before the start was
+            raise
         except CannotStart as exc:
             self._ports.events.problem(str(exc))
             self._code = int(exc.exit_code)
         finally:
             vouching.cancel()
         self._elector.close("the program has ended")
+
+    async def _put_down(self, child: ProgramChild, term: Term) -> None:
+        """End the program before trust ends; returns when nothing of it is left."""
+        if child.running:
+            left = term.trust.deadline - self._ports.clock.now()
+            child.terminate(max(0.0, left * SHARE_OF_TRUST))
+            await handlers.ended(self._ports.handlers.start(child.wait, []).done)
 
     async def _vouch(self, term: Term) -> None:
         """The program is the only duty, and its running is its progress."""
@@ -127,8 +131,10 @@ def serve_program(name: str, argv: Sequence[str], settings: Settings, lifeline: 
     """Run a program under the lease NAME; return its exit code. For the worker process's main thread."""
     session = SystemClock().token()
 
+    switch = deadman(publish=lifeline.set_deadline)
+
     async def build(handlers: MainLoopHandlers) -> Exclusive:
-        ports = await build_ports(settings, handlers, lifeline, session)
+        ports = await build_ports(settings, handlers, lifeline, switch, session)
         return Exclusive(name, argv, ports, session, settings.drain_seconds)
 
     return process.run(build, nullcontext)

@@ -25,7 +25,7 @@ from providers.interface import (
     Version,
 )
 from worker.clock import Clock
-from worker.errors import Fenced
+from worker.errors import Fenced, Overlapping
 
 TRIES = 8
 """Rounds of reading back before an operation gives up; each is one request within its total time."""
@@ -109,6 +109,8 @@ class FencedDocument:
                     continue
                 elif seen == self._stamp:
                     continue  # not there yet: the same compare-and-swap again; at most one of the two can land
+                elif seen is not None and found.get(self._field) == self.fence:
+                    raise Overlapping(f"{self.key} was opened twice at once, and saved by the other one") from exc
                 else:
                     raise Fenced(f"{self.key} was changed by somebody else: fence {self.fence} is over") from exc
             self._unanswered.clear()

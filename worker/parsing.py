@@ -37,3 +37,5 @@ def parse_body(kind: type | None, body: Any) -> Any:
         )
         name = getattr(kind, "__name__", str(kind))
         raise BadMessage(f"not a valid {name}: {errors}") from exc
+    except Exception as exc:  # a validator of the user's may raise anything
+        raise BadMessage(f"not a valid {getattr(kind, '__name__', kind)}: {type(exc).__name__}: {exc}") from exc

@@ -12,7 +12,7 @@ from providers.interface import Misconfigured, ProviderError
 from worker import process
 from worker.app import App
 from worker.clock import SystemClock
-from worker.deadman import deadman
+from worker.deadman import DeadMan, deadman
 from worker.errors import ConfigurationError
 from worker.handlers import MainLoopHandlers
 from worker.lifeline import Lifeline
@@ -37,7 +37,9 @@ def announcing(lifeline: Lifeline, session: str) -> Events:
     return configure(sink=listen)
 
 
-async def build_ports(settings: Settings, handlers: MainLoopHandlers, lifeline: Lifeline, session: str) -> Ports:
+async def build_ports(
+    settings: Settings, handlers: MainLoopHandlers, lifeline: Lifeline, switch: DeadMan, session: str
+) -> Ports:
     """Connect and probe the store; return what an instance needs. Raises ProviderError, ConfigurationError."""
     events = announcing(lifeline, session).bind(fleet=settings.fleet, instance=settings.instance_name, session=session)
     total = settings.leader.total
@@ -55,7 +57,7 @@ async def build_ports(settings: Settings, handlers: MainLoopHandlers, lifeline: 
         instance=settings.instance_name,
         provider=provider,
         clock=SystemClock(),
-        deadman=deadman(publish=lifeline.set_deadline),
+        deadman=switch,
         handlers=handlers,
         events=events,
         leader=settings.leader,
@@ -66,9 +68,10 @@ async def build_ports(settings: Settings, handlers: MainLoopHandlers, lifeline: 
 def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
     """Run one instance until it is drained; return its exit code. For the worker process's main thread."""
     session = SystemClock().token()
+    switch = deadman(publish=lifeline.set_deadline)  # on the main thread: macOS wants it there
 
     async def build(handlers: MainLoopHandlers) -> Supervisor:
-        ports = await build_ports(settings, handlers, lifeline, session)
+        ports = await build_ports(settings, handlers, lifeline, switch, session)
         return Supervisor(
             app,
             ports,

@@ -56,6 +56,7 @@ def test_drained_owner_keeps_what_its_thread_still_works_on(tmp_path: Path) -> N
         assert again.instance != owner
         acted(tmp_path, "returned", times=2, within=MEMBER.lease + SLACK)
         fleet.wait_for(named("process.ended", instance=owner, exit_code=0), STARTING, since=mark)
+        fleet.wait_for(named("message.handled"), STARTING, since=mark, what="the message handled by the next owner")
         assert check(fleet.history, sent=1).problems == []
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from providers.memory.driver import CAPABILITIES
 from tests.unit.fakes import ANSWER_LOST, DOWN, LATENCY, LOST, Fate, World, late, run, simulated, stray
@@ -20,13 +20,22 @@ from worker.consumer import RETRY_CAP, Consumer, Share
 from worker.context import Message
 from worker.core.dead_letter import DeadLetter, read_dead_letter
 from worker.core.envelope import wrap
-from worker.errors import Fenced
+from worker.errors import Fenced, Overlapping
 
 QUEUE, PARTITION, DLQ = "orders", "orders-00", "orders-dlq"
 
 
 class Order(BaseModel):
     amount: int
+
+
+class Crashing(BaseModel):
+    value: int
+
+    @field_validator("value")
+    @classmethod
+    def crash(cls, value: int) -> float:
+        return 1 / value
 
 
 class Shop:
@@ -291,6 +300,32 @@ async def test_a_refused_write_is_no_failure_of_the_message(world: World) -> Non
     assert world.heard("message.retried") == world.heard("message.dead_lettered") == []
     await shop.stopped()
     assert shop.buried() == []
+
+
+@simulated
+async def test_a_handler_that_cancels_itself_has_failed(world: World) -> None:
+    """A cancellation that nobody asked for, and a state opened twice at once, count as failures of the message."""
+    handled = Handled()
+    handled.failures = [asyncio.CancelledError(), Overlapping("opened twice")]
+    shop = Shop(world, handled.handler(), max_attempts=2)
+    shop.send(1)
+    await world.until(lambda: len(shop.buried()) == 1, 60)
+    assert len(world.heard("message.retried")) == 1
+    assert "opened twice" in str(shop.buried()[0])
+    await shop.stopped()
+
+
+@simulated
+async def test_a_validator_that_crashes_is_the_messages_fault(world: World) -> None:
+    """Whatever a validator of the user's raises sends the message to the dead-letter queue with that error."""
+
+    async def handler(body: Crashing) -> None: ...
+
+    shop = Shop(world, handler)
+    shop.send({"value": 0})
+    await world.until(lambda: len(shop.buried()) == 1, 60)
+    assert "ZeroDivisionError" in str(shop.buried()[0])
+    await shop.stopped()
 
 
 # --- visibility ---

@@ -250,8 +250,9 @@ def test_a_call_cancelled_before_it_began_never_begins(two: TwoThreads) -> None:
 
     async def control() -> None:
         two.main.call_soon_threadsafe(blocked.plain)
-        call = asyncio.create_task(handlers.call(two.handlers, runs, [], None))
         await happens(blocked.entered)
+        call = asyncio.create_task(handlers.call(two.handlers, runs, [], None))
+        await asyncio.wait({call}, timeout=0.05)  # it has been asked for, and cannot begin
         call.cancel()
         done, _ = await asyncio.wait({call}, timeout=0.05)
         assert not done

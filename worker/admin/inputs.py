@@ -34,6 +34,8 @@ def read_text(text: str) -> Item:
     try:
         return Item(parse(text.encode("utf-8", "surrogateescape")), "the argument")
     except BadMessage as exc:
+        if Path(text).is_file():
+            raise BadInput(f"the argument is {exc}; to send what is in that file, write --file {text}") from exc
         raise BadInput(f"the argument is {exc}; a JSON string needs quotes of its own: '\"text\"'") from exc
 
 

@@ -9,7 +9,7 @@ from worker.admin.dlq import Done, Letter
 from worker.admin.routing import route_for
 from worker.cli.fleet import Fleet, app_if_there, confirm, with_fleet
 from worker.cli.options import Options, global_options
-from worker.cli.output import print_json, print_table
+from worker.cli.output import counted, print_json, print_table
 from worker.errors import LostPrecondition
 
 
@@ -52,6 +52,7 @@ def show(queue: str, id: str) -> None:
     """Show one dead letter of QUEUE: its body, its error and the traceback."""
 
     async def work(fleet: Fleet) -> Letter:
+        await route_for(fleet.provider, queue, app_if_there(fleet))
         return await letters.find(fleet.provider, queue, id)
 
     found = with_fleet(work)
@@ -91,7 +92,8 @@ def discard(queue: str, ids: tuple[str, ...], everything: bool) -> None:
     chosen = _chosen(ids, everything)
 
     async def work(fleet: Fleet) -> Done:
-        what = "all dead letters" if chosen is None else f"{len(chosen)} dead letters"
+        await route_for(fleet.provider, queue, app_if_there(fleet))
+        what = "all dead letters" if chosen is None else counted(len(chosen), "dead letter")
         confirm(fleet, f"Delete {what} of queue {queue} for good?")
         return await letters.discard(fleet.provider, queue, chosen)
 
@@ -108,6 +110,6 @@ def _report(done: Done, verb: str) -> None:
     if Options.current().json:
         print_json({verb: done.ids, "failed": done.failed})
     else:
-        click.echo(f"{len(done.ids)} dead letters {verb}")
+        click.echo(f"{counted(len(done.ids), 'dead letter')} {verb}")
     if done.failed:
         raise LostPrecondition("\n".join(f"{id}: {why}" for id, why in done.failed.items()))

@@ -6,7 +6,7 @@ import click
 
 from worker.cli import launching
 from worker.cli.options import Options, global_options
-from worker.core.names import check_role_name
+from worker.core.names import BadName, check_role_name
 from worker.settings import load_settings
 
 
@@ -17,13 +17,16 @@ from worker.settings import load_settings
 def exec_(name: str, command: tuple[str, ...]) -> int:
     """Run COMMAND only while this machine holds the lease NAME; end with its exit code.
 
-    Wherever the same line is started, one of them runs the program and the others wait. The program finds the term
-    in WORKER_TERM: stamp it on what it writes, and let the receiver refuse lower ones. When the lease is lost, its
-    process group gets TERM, and KILL before anybody else can hold it.
+    Wherever the same line is started, one of them runs the program and the others wait; when it ends, the next one
+    starts its own. The program finds the term in WORKER_TERM: stamp it on what it writes, and let the receiver refuse
+    lower ones. When the lease is lost, its process group gets TERM, and KILL before anybody else can hold it.
     """
     settings = load_settings(**Options.current().flags)
     settings.need_store()
-    role = check_role_name(name)
+    try:
+        role = check_role_name(name)
+    except BadName as exc:
+        raise click.UsageError(str(exc)) from exc
     lifeline = launching.lifeline()
     if lifeline is None:
         grace = settings.drain_seconds + settings.leader.grace

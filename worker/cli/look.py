@@ -70,17 +70,16 @@ def history(limit: int) -> None:
 
 
 def _print_status(found: Status) -> None:
-    lease = found.lease
     click.echo(f"fleet   {found.fleet or '(unknown)'}")
     click.echo(f"leader  {_leader(found)}")
     plan = "none" if found.plan_term is None else f"generation {found.generation} of term {found.plan_term}"
     click.echo(f"plan    {plan}" + (f", successors {', '.join(found.successors)}" if found.successors else ""))
-    leading = {lease.instance} if lease.led is not False else set()
+    leading = _leading(found)
     if found.members:
         click.echo()
         print_table(
             ["instance", "session", "state", "role", "partitions", "version", "status of"],
-            [_member_row(found, one, leading=one.instance in leading) for one in found.members],
+            [_member_row(found, one, leading=one is leading) for one in found.members],
         )
     if found.queues:
         click.echo()
@@ -88,14 +87,23 @@ def _print_status(found: Status) -> None:
             ["queue", "partitions", "waiting", "in hand", "oldest", "intake", "dead", ""],
             [_queue_row(one) for one in found.queues],
         )
+    shown = {queue.name for queue in found.queues}  # which tell of their own pauses
     for order in found.orders:
-        if order.get("kind") != "pause":
+        if order.get("kind") != "pause" or order.get("queue") not in shown:
             facts = ", ".join(f"{name} {value}" for name, value in order.items() if name not in ("id", "kind"))
             click.echo(f"\norder   {order.get('kind')}: {facts}")
     if found.degraded:
         click.echo()
         for reason in found.degraded:
             click.echo(f"degraded: {reason}")
+
+
+def _leading(found: Status) -> MemberStatus | None:
+    """Return the newest session of the leading instance: a dead one's document stays for a while."""
+    if found.lease.led is False:
+        return None
+    sessions = [one for one in found.members if one.here and one.instance == found.lease.instance]
+    return max(sessions, key=lambda one: one.at or "", default=None)
 
 
 def _member_row(found: Status, one: MemberStatus, *, leading: bool) -> tuple[object, ...]:

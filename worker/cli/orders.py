@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from worker.admin.routing import route_for
 from worker.admin.waiting import drained, next_leader
-from worker.cli.fleet import Fleet, with_fleet
+from worker.cli.fleet import Fleet, app_if_there, with_fleet
 from worker.cli.options import Options, global_options
 from worker.cli.output import print_json
 from worker.core.bounds import bounds
 from worker.core.names import BadName, check_queue_name, member_id
+from worker.errors import ConfigurationError
 
 
 @click.command("step-down")
@@ -69,6 +71,7 @@ def pause(queue: str) -> None:
     _check(queue)
 
     async def work(fleet: Fleet) -> dict[str, Any]:
+        await _remark_unknown(fleet, queue)
         return {"paused": sorted((await fleet.orders.pause(queue)).paused)}
 
     _run(work, lambda done: f"paused: {', '.join(done['paused'])}")
@@ -82,6 +85,7 @@ def resume(queue: str) -> None:
     _check(queue)
 
     async def work(fleet: Fleet) -> dict[str, Any]:
+        await _remark_unknown(fleet, queue)
         return {"paused": sorted((await fleet.orders.resume(queue)).paused)}
 
     _run(work, lambda done: f"queue {queue} runs; still paused: {', '.join(done['paused']) or 'none'}")
@@ -100,6 +104,14 @@ def _check(queue: str) -> None:
         check_queue_name(queue)
     except BadName as exc:
         raise click.UsageError(str(exc)) from exc
+
+
+async def _remark_unknown(fleet: Fleet, queue: str) -> None:
+    """Remark a name that looks misspelt. The order stands: only the app knows a shared queue, and it may be away."""
+    try:
+        await route_for(fleet.provider, queue, app_if_there(fleet))
+    except ConfigurationError as exc:
+        fleet.note(f"warning: {exc}")
 
 
 def _longest(fleet: Fleet, name: str) -> float:

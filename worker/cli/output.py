@@ -39,6 +39,11 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         click.echo("  ".join(cells).rstrip())
 
 
+def counted(number: int, thing: str) -> str:
+    """Write a number of things: `1 message`, `1,200 messages`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def seconds(value: float | None) -> str | None:
     """Write a duration for people: `0.4 s`, `12 s`, `3.2 min`, `5.0 h`."""
     if value is None:

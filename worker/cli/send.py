@@ -16,7 +16,7 @@ from worker.admin.send import Sent
 from worker.admin.send import send as send_items
 from worker.cli.fleet import Fleet, app_if_there, with_fleet
 from worker.cli.options import Options, global_options
-from worker.cli.output import print_json
+from worker.cli.output import counted, print_json
 
 
 @click.command()
@@ -51,7 +51,7 @@ def send(
     elif total == 1:
         click.echo(sent.last_id)
     else:
-        click.echo(f"{sent.messages} messages sent to {queue}")
+        click.echo(f"{counted(sent.messages, 'message')} sent to {queue}")
 
 
 def _items(payload: str | None, source: str | None, format: Format) -> tuple[int | None, Iterator[Item]]:
@@ -74,7 +74,7 @@ def _send(queue: str, items: Iterator[Item], total: int | None, key: str | None,
                 fleet.provider, fleet.clock, route, items, key=key, key_field=key_field, on_progress=progress.show
             )
         if sent.repeated:
-            fleet.note(f"{sent.repeated} messages were sent again after a lost answer: copies have the same id")
+            fleet.note(f"sent again after a lost answer: {counted(sent.repeated, 'message')}; copies have the same id")
         return sent
 
     return with_fleet(work)
