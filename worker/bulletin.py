@@ -26,9 +26,8 @@ class Board:
         self.control = Control()
 
     def repartitions(self) -> list[Repartition]:
-        """Return the orders whose old count the plan still has; once it has the new one, the order is done."""
-        counts = self.plan.queues if self.plan is not None else {}
-        return [order for order in self.control.repartitions if counts.get(order.queue) == order.old]
+        """Return the orders that stand: of paused queues whose old count the plan still has."""
+        return self.control.due(self.plan.queues if self.plan is not None else {})
 
 
 class Bulletin:

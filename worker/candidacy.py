@@ -38,7 +38,7 @@ FAST = 0.05
 """Seconds between looks while this session is the named heir: a hand-over is being finished."""
 
 HEIR_WINDOW = 10.0
-"""Seconds for which a named heir looks that often."""
+"""Seconds for which a named heir looks that often, or one lease where that is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Candidacy:
         """Get ready to be handed the lease: look often for a while. The token is good for one hand-over."""
         if self._heir_until < self._clock.now():
             self._heir_token = self._clock.token()
-        self._heir_until = self._clock.now() + HEIR_WINDOW
+        self._heir_until = self._clock.now() + max(HEIR_WINDOW, self._timings.lease)
         self._wake.set()
         return Heir(self.session, self._heir_token)
 

@@ -6,7 +6,9 @@ death, and neither is an answer that came late: `worker.core.roster` judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,11 @@ from worker.core.roster import Roster, patience
 from worker.ports import Ports
 
 BEATS, MEMBERS = "beats/", "members/"
+
+_MEMBER = re.compile(r"[A-Za-z0-9._-]+~[A-Za-z0-9._-]+")
+
+AT_ONCE = 4
+"""Statuses read at once: a new leader reads them all, and must not be deposed over it."""
 
 GAP = 2
 """Member renew intervals without a listing after which the leader trusts none of its clocks and starts them afresh."""
@@ -71,11 +78,12 @@ class Count:
 class Census:
     """Counts the fleet for one term: a new leader starts its observation afresh."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    def __init__(self, ports: Ports, progress: Callable[[], None]) -> None:
+        self._ports, self._progress = ports, progress
         self._roster = Roster(patience=patience(ports.member), gap=GAP * ports.member.renew)
         self._statuses: dict[str, Status] = {}
         self._reported: set[tuple[str, Version]] = set()
+        self._reading = asyncio.Semaphore(AT_ONCE)
 
     async def take(self, plan: Plan) -> Count:
         """List beats and statuses, read what has changed, and judge. Raises ProviderError."""
@@ -87,21 +95,24 @@ class Census:
         listed = await self._list(MEMBERS)
         for id in self._statuses.keys() - listed.keys():
             del self._statuses[id]
-        for id, version in listed.items():
-            known = self._statuses.get(id)
-            if known is None or known.version != version:
-                await self._read(id, version)
+        known = {id: status.version for id, status in self._statuses.items()}
+        await asyncio.gather(*(self._read(id, seen) for id, seen in listed.items() if known.get(id) != seen))
         return Count(dict(self._statuses), self._roster.alive, self._roster.dead, beats)
 
     async def _list(self, prefix: str) -> dict[str, Version]:
+        """Return the sessions under a prefix. Whatever else lies there (a folder's marker, say) is not ours."""
         stamps = await self._ports.provider.documents.list(prefix)
-        return {stamp.key.removeprefix(prefix): stamp.version for stamp in stamps}
+        self._progress()
+        listed = {stamp.key.removeprefix(prefix): stamp.version for stamp in stamps}
+        return {id: version for id, version in listed.items() if _MEMBER.fullmatch(id)}
 
     async def _read(self, id: str, version: Version) -> None:
         if (id, version) in self._reported:
             return
         try:
-            document = await self._ports.provider.documents.read(MEMBERS + id)
+            async with self._reading:
+                document = await self._ports.provider.documents.read(MEMBERS + id)
+            self._progress()
             if document is not None:
                 self._statuses[id] = _status(id, decode(document.body, MEMBERS + id), document.stamp.version)
         except NotFound:

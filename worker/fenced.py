@@ -110,7 +110,9 @@ class FencedDocument:
                 elif seen == self._stamp:
                     continue  # not there yet: the same compare-and-swap again; at most one of the two can land
                 elif seen is not None and found.get(self._field) == self.fence:
-                    raise Overlapping(f"{self.key} was opened twice at once, and saved by the other one") from exc
+                    raise Overlapping(
+                        f"{self.key} was changed by somebody else under the same fence: opened twice"
+                    ) from exc
                 else:
                     raise Fenced(f"{self.key} was changed by somebody else: fence {self.fence} is over") from exc
             self._unanswered.clear()

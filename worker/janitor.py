@@ -5,6 +5,7 @@ Sessions that have left, once no plan names them; dead ones after a day; term re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from providers.interface import ProviderError, Stamp
@@ -29,8 +30,8 @@ AT_ONCE = 50
 class Janitor:
     """Sweeps for one term."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    def __init__(self, ports: Ports, progress: Callable[[], None]) -> None:
+        self._ports, self._progress = ports, progress
         self._next = ports.clock.now() + EVERY
 
     async def tidy(self, plan: Plan | None, count: Count | None) -> None:
@@ -57,13 +58,20 @@ class Janitor:
         ]
         for status in useless[:AT_ONCE]:
             if status.id in count.beats:
-                await self._ports.provider.documents.delete(Stamp(BEATS + status.id, count.beats[status.id]))
-            await self._ports.provider.documents.delete(Stamp(MEMBERS + status.id, status.version))
+                await self._delete(Stamp(BEATS + status.id, count.beats[status.id]))
+            await self._delete(Stamp(MEMBERS + status.id, status.version))
+        nameless = [id for id in count.beats if id in count.dead and id not in named and id not in count.statuses]
+        for id in nameless[:AT_ONCE]:  # killed before they had said anything
+            await self._delete(Stamp(BEATS + id, count.beats[id]))
 
     async def _sweep_terms(self) -> None:
         stamps = await self._ports.provider.documents.list(terms_prefix("leader"))
         for stamp in stamps[:-KEEP_TERMS][:AT_ONCE]:
-            await self._ports.provider.documents.delete(stamp)
+            await self._delete(stamp)
+
+    async def _delete(self, stamp: Stamp) -> None:
+        await self._ports.provider.documents.delete(stamp)
+        self._progress()
 
 
 def _when(text: str, otherwise: datetime) -> datetime:

@@ -20,6 +20,8 @@ from worker.app import App
 from worker.census import Census, Count
 from worker.clock import wait_for
 from worker.core import planner
+from worker.core.intents import Repartition
+from worker.core.names import partition_names
 from worker.core.plan import Handover, Plan, with_partition_count
 from worker.core.roster import patience
 from worker.errors import Fenced
@@ -104,7 +106,9 @@ class LeaderDuties:
 
     async def prepare_heir(self, term: Term) -> Heir | None:
         """Name a successor in the plan and wait until its status says that it is ready; None when nobody is left."""
-        until = self._ports.clock.now() + min(HEIR_PATIENCE, self._ports.leader.lease * 5 / 3)
+        leader = self._ports.leader  # a member reads the plan once per renew interval
+        longest = min(max(HEIR_PATIENCE, leader.renew + leader.total), leader.lease * 5 / 3)
+        until = self._ports.clock.now() + longest
         while self._ports.clock.now() < until:
             self._heir_wanted = self._next_in_line()
             if self._heir_wanted is None:
@@ -129,7 +133,8 @@ class LeaderDuties:
     # --- rounds ---
 
     async def _rounds(self, term: Term) -> None:
-        census, grants, janitor = Census(self._ports), Grants(self._ports), Janitor(self._ports)
+        census, janitor = Census(self._ports, term.progress), Janitor(self._ports, term.progress)
+        grants = Grants(self._ports)
         first = True
         while True:
             self._round_now.clear()
@@ -160,9 +165,9 @@ class LeaderDuties:
         count = self._count = await census.take(plan)
         if board.control.step_down(term.number):
             term.step_down("an operator asked for it")
-        due = [order for order in board.control.repartitions if plan.queues.get(order.queue) == order.old]
+        due = board.control.due(plan.queues)
         for order in due:
-            plan = self._repartition(plan, order.queue, order.new)
+            plan = await self._repartition(plan, order)
         facts = planner.Facts(
             leader=plan.leader,
             candidates=count.candidates if now >= self._place_from else [],
@@ -185,12 +190,31 @@ class LeaderDuties:
             raise RuntimeError("the plan was not sealed")
         return self._document
 
-    def _repartition(self, plan: Plan, queue: str, new: int) -> Plan:
-        """Change a queue's count as soon as nobody owns any of its partitions: their owners release them meanwhile."""
+    async def _repartition(self, plan: Plan, order: Repartition) -> Plan:
+        """Change a queue's count once nobody owns any of its partitions, and while all of them are empty.
+
+        Their owners release them, and routing has stopped, since the order was first read. A message that came in
+        before that waits for `worker resume`, which lifts all of this until the next pause.
+        """
         try:
-            return with_partition_count(plan, queue, new)
+            changed = with_partition_count(plan, order.queue, order.new)
         except ValueError:
-            return plan
+            return plan  # not all released yet
+        for name in partition_names(order.queue, order.old):
+            if await self._holds(name):
+                self._ports.events.problem(
+                    f"{order.queue} keeps its {order.old} partitions for now: {name} is not empty. "
+                    f"Resume the queue until it is, and pause it again"
+                )
+                return plan
+        return changed
+
+    async def _holds(self, queue: str) -> bool:
+        try:
+            depth = await self._ports.provider.queue.depth(queue)
+        except NotFound:
+            return False
+        return depth.visible + depth.hidden > 0
 
     async def _route(self, queue: str, term: Term) -> None:
         """Route one intake for the whole term; start again when routing fails."""

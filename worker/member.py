@@ -93,6 +93,7 @@ class Session:
         self._dirty, self._over = asyncio.Event(), asyncio.Event()
         self._heir: dict[str, object] | None = None
         self._draining = False
+        self._writing, self._said_left = asyncio.Lock(), False
         self._bulletin = Bulletin(
             session, member.board, self.ownership, ports, self._may_start, self._named_heir, member.on_drain
         )
@@ -243,6 +244,13 @@ class Session:
                 await self._ports.clock.sleep(self._timings.total)
 
     async def _write_status(self, state: str) -> None:
+        """Write what is so by now. "left" is the last word: whatever another task still wants to say is dropped."""
+        async with self._writing:
+            if not self._said_left:
+                self._said_left = state == "left"
+                await self._send_status(state)
+
+    async def _send_status(self, state: str) -> None:
         at = datetime.fromtimestamp(self._ports.clock.wall(), UTC).isoformat()
         await self._status_document.write(
             {

@@ -108,7 +108,9 @@ class Supervisor:
                 consumer.revoke()
             if self.member.session is not None:
                 self.member.session.ownership.revoke()
+            self._ports.deadman.arm("drain", self._ports.clock.now() + self._ports.member.grace)
             await handlers.ended(*tasks)
+            self._ports.deadman.disarm("drain")
         late = [task for task in tasks if task not in failed and task.exception() is not None]
         self._report(late)
         code = Exit.FAILED if failed or late else Exit.OK

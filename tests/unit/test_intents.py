@@ -126,4 +126,6 @@ def test_queries() -> None:
     control = Control().add(intent(Force("orders-07", 12), "a")).add(intent(Repartition("orders", 4, 8), "b"))
     assert control.forced == {("orders-07", 12)}
     assert control.repartitions == (Repartition("orders", 4, 8),)
+    again = control.add(intent(Repartition("orders", 8, 4), "c"))
+    assert again.repartitions == (Repartition("orders", 8, 4),)  # the older one would undo it for ever
     assert control.to_fields()["intents"]["b"]["from"] == 4

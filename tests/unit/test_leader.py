@@ -15,7 +15,7 @@ from tests.unit.fakes import ANSWER_LOST, DOWN, LOST, Fate, World, late, run, si
 from worker.app import App
 from worker.context import Leadership
 from worker.core.election import trust_from
-from worker.core.intents import Force, Intent, Order, Repartition, StepDown, parse
+from worker.core.intents import Force, Intent, Order, Pause, Repartition, StepDown, parse
 from worker.core.plan import Assignment, Plan, fence_of, plan_from_fields
 from worker.core.roster import patience
 from worker.errors import Fenced
@@ -562,6 +562,7 @@ async def test_another_partition_count_comes_when_all_is_released(world: World) 
     old, new = Pen(world, "b~1"), Pen(world, "c~1", {"orders": 2}, obeys=False)
     one = await leader(world)
     await world.until(lambda: old.active.keys() == set(NAMES), 60)
+    one.order(Pause("orders"))
     one.order(Repartition("orders", 3, 2))  # void: the plan has four
     await world.passes(10)
     assert plan_of(world).queues == {"orders": COUNT}
@@ -580,6 +581,38 @@ async def test_another_partition_count_comes_when_all_is_released(world: World) 
 
 
 @simulated
+async def test_the_count_is_not_changed_over_a_message(world: World) -> None:
+    """A partition that still holds a message keeps the queue at its old count, and the leader says which one it is."""
+    world.store.queue.ensure("orders-03")
+    old = Pen(world, "b~1")
+    one = await leader(world)
+    await world.until(lambda: old.active.keys() == set(NAMES), 60)
+    one.member.board.plan = plan_of(world)
+    world.store.queue.send("orders-03", [b"{}"])
+    one.order(Pause("orders"))
+    one.order(Repartition("orders", COUNT, 2))
+    old.obeys = False
+    old.say(released={name: one.fence for name, one in plan_of(world).partitions.items()}, active={})
+    await world.until(lambda: any("orders-03 is not empty" in text for text in world.problems), 30)
+    assert plan_of(world).queues == {"orders": COUNT}
+    (message,) = world.store.queue.receive("orders-03", 1, 60)
+    world.store.queue.delete("orders-03", message.receipt)
+    await world.until(lambda: plan_of(world).queues == {"orders": 2}, 30)
+    await one.stops()
+
+
+@simulated
+async def test_a_stray_document_among_the_members_is_no_member(world: World) -> None:
+    """A folder's marker or a stray file beside beats and statuses stops nobody from leading."""
+    world.put("members/readme.txt", b"hello")
+    world.put("beats/x", b"")
+    pen = Pen(world, "b~1")
+    one = await leader(world)
+    await world.until(lambda: pen.active.keys() == set(NAMES), 60)
+    await one.stops()
+
+
+@simulated
 async def test_nothing_is_routed_into_partitions_that_are_about_to_go(world: World) -> None:
     """While the count of a queue is being changed, its intake keeps its messages, and they go by the new count."""
     for name in ("orders", *NAMES, "orders-dlq"):
@@ -588,6 +621,7 @@ async def test_nothing_is_routed_into_partitions_that_are_about_to_go(world: Wor
     one = await leader(world)
     await world.until(lambda: old.active.keys() == set(NAMES), 60)
     one.member.board.plan = plan_of(world)
+    one.order(Pause("orders"))
     one.order(Repartition("orders", COUNT, 2))
     await world.passes(5)
     world.store.queue.send("orders", [b'{"customer":"c-%d"}' % n for n in range(40)])

@@ -512,6 +512,9 @@ async def test_a_queue_that_is_repartitioned_is_released(world: World) -> None:
     one = await Instance(world).joined()
     fence = await one.owns(P0, P1)
     one.order(Repartition("orders", COUNT, 4))
+    await world.passes(10)
+    assert one.status["released"] == {}  # not before it is paused
+    one.order(Pause("orders"))
     await world.until(lambda: one.status["released"] == {P0: fence, P1: fence}, 15)
     one.plan({P0: one.session.id})
     await world.passes(10)

@@ -40,13 +40,13 @@ async def repartition(provider: Provider, watcher: Watcher, orders: Orders, queu
             f"queue {queue!r} is not paused: stop its producers, let it run empty, "
             f"`worker pause {queue}`, and repeat this"
         )
-    depths = await watcher.depths(partition_names(queue, old))
+    depths = await watcher.depths([queue, *partition_names(queue, old)])
     holding = [name for name, depth in depths.items() if depth.visible or depth.hidden]
     if holding:
         messages = sum(depths[name].visible + depths[name].hidden for name in holding)
         raise LostPrecondition(
-            f"queue {queue!r} still holds {messages} messages in {len(holding)} of its partitions "
-            f"({', '.join(holding[:3])}): `worker resume {queue}` until it is empty, pause it, and repeat this"
+            f"queue {queue!r} still holds {messages} messages in {len(holding)} of its queues ("
+            f"{', '.join(holding[:3])}): `worker resume {queue}` until it is empty, pause it, and repeat this"
         )
     order = Repartition(queue=queue, old=old, new=count)
     await orders.give(order)

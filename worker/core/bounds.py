@@ -134,7 +134,7 @@ def move(leader: Timings, member: Timings) -> Bound:
 
     The owner reads the plan (i + T), has g_m for the running handler, and reports the release (T). The leader sees it
     (i, a listing and a read), publishes; the new owner reads that (i + T), makes sure of the queue and asks it.
-    A handler that outlives g_m costs its process: then `member-loss` begins.
+    A handler that takes longer is let finish, within its own timeout: the partition moves so much later.
     """
     requests = 1 + 1 + 2 + PUBLISH + 1 + 2
     worst = _slow(3 * leader.renew + member.grace + requests * leader.total)

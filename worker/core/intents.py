@@ -109,6 +109,11 @@ class Control:
         """Changes of partition counts, oldest first."""
         return tuple(order for order in self._orders() if isinstance(order, Repartition))
 
+    def due(self, counts: Mapping[str, int]) -> list[Repartition]:
+        """Return the repartitions that stand: of paused queues that still have the old count among the plan's."""
+        paused = self.paused
+        return [one for one in self.repartitions if counts.get(one.queue) == one.old and one.queue in paused]
+
     def step_down(self, term: int) -> bool:
         """Say whether the leader of this term has been told to step down."""
         return StepDown(term) in self._orders()
@@ -118,10 +123,14 @@ class Control:
         return any(isinstance(order, Drain) and order.session == session for order in self._orders())
 
     def add(self, intent: Intent) -> Control:
-        """Add an intent; the same control when an equal order stands already."""
+        """Add an intent; the same control when an equal order stands already.
+
+        A queue has one repartition at a time: an older one would undo a newer one for ever.
+        """
         if intent.order in self._orders():
             return self
-        return replace(self, intents=(*self.intents, intent))
+        older = [item for item in self.intents if not _replaces(intent.order, item.order)]
+        return replace(self, intents=(*older, intent))
 
     def resume(self, queue: str) -> Control:
         """Lift every pause of a queue; the same control when there is none."""
@@ -148,6 +157,10 @@ class Control:
 
     def _keep(self, intents: tuple[Intent, ...]) -> Control:
         return self if len(intents) == len(self.intents) else replace(self, intents=intents)
+
+
+def _replaces(new: Order, old: Order) -> bool:
+    return isinstance(new, Repartition) and isinstance(old, Repartition) and new.queue == old.queue
 
 
 def parse(document: Mapping[str, Any]) -> Control:
