@@ -79,6 +79,8 @@ def test_usage_errors_end_with_2(store: str) -> None:
     assert worker("dlq", "replay", "orders").exit_code == 2
     assert worker("dlq", "discard", "orders", "id", "--all").exit_code == 2
     assert worker("pause", "UPPER").exit_code == 2
+    assert worker("exec", "not/a/name", "--", "true").exit_code == 2
+    assert worker("exec", "leader", "--", "true").exit_code == 2
 
 
 def test_an_interrupt_is_not_a_traceback(store: str, monkeypatch: pytest.MonkeyPatch) -> None:

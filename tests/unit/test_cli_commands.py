@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_status_of_a_fleet(store: str) -> None:
     assert json.loads(waited.stdout)["lease"]["state"] == "expired"
     assert "watching whether i-1 renews" in waited.stderr
     assert worker("-q", "status", "--json").stderr == ""
+
+
+def test_the_leader_is_one_session(store: str) -> None:
+    """Of two sessions of one instance only the one that the plan names must be shown as the leader."""
+    in_store(store, lead)
+    in_store(store, plan)
+    for id in ("i-1~a", "i-1~s", "i-1~z"):
+        in_store(store, partial(member, id=id))
+    roles = [line.split()[:4] for line in worker("status", "--no-wait").stdout.splitlines() if line.startswith("i-1 ")]
+    assert [(row[1], "leader" in row) for row in roles] == [("a", False), ("s", True), ("z", False)]
 
 
 def test_partitions(store: str) -> None:
@@ -116,6 +127,17 @@ def test_pause_and_resume(store: str) -> None:
     assert worker("resume", "orders").stdout == "queue orders runs; still paused: thumbs\n"
 
 
+def test_pausing_an_unknown_queue(store: str) -> None:
+    """A misspelt queue must be remarked, its order must stand, and the status must show it."""
+    in_store(store, plan)
+    paused = worker("pause", "ordres")
+    assert (paused.exit_code, paused.stdout) == (0, "paused: ordres\n")
+    assert "did you mean 'orders'?" in paused.stderr
+    assert "pause: queue ordres" in worker("status", "--no-wait").stdout
+    assert "did you mean 'orders'?" in worker("resume", "ordres").stderr
+    assert worker("pause", "orders").stderr == ""
+
+
 def test_repartition(store: str) -> None:
     """A partition count may only be changed on a paused and empty queue: 7, with the fix."""
     in_store(store, plan)
@@ -167,6 +189,7 @@ def test_bad_messages_are_refused_before_any_is_sent(store: str, tmp_path: Path)
     assert result.exit_code == 2
     assert "bad.jsonl, line 2: not JSON" in result.stderr
     assert worker("send", "orders", "oops").exit_code == 2
+    assert "write --file bad.jsonl" in worker("send", "orders", "bad.jsonl").stderr
     assert worker("send", "orders", "-f", "missing.json").exit_code == 2
     assert worker("partitions", "--json").exit_code == 0
     assert all(one["visible"] is None for one in json.loads(worker("partitions", "--json").stdout))
@@ -194,10 +217,13 @@ def test_dead_letters(store: str) -> None:
     assert "builtins.ValueError: boom" in worker("dlq", "list", "orders").stdout
     assert "the trace" in worker("dlq", "show", "orders", "b").stdout
     assert "no dead letter 'x'" in failure("dlq", "show", "orders", "x", code=7)
+    for command in (["show", "ordres", "b"], ["discard", "ordres", "--all", "--yes"]):
+        assert "did you mean 'orders'" in failure("dlq", *command, code=3)
     assert json.loads(worker("dlq", "replay", "orders", "a", "--json").stdout) == {"replayed": ["a"], "failed": {}}
     partly = worker("dlq", "replay", "orders", "x")
     assert partly.exit_code == 7
     assert "x: not there" in partly.stderr
     assert "add --yes" in failure("dlq", "discard", "orders", "--all", code=7)
-    assert worker("dlq", "discard", "orders", "--all", "--yes").stdout == "2 dead letters discarded\n"
+    assert worker("dlq", "discard", "orders", "b", "--yes").stdout == "1 dead letter discarded\n"
+    assert worker("dlq", "discard", "orders", "--all", "--yes").stdout == "1 dead letter discarded\n"
     assert worker("dlq", "list", "orders", "--json").stdout.strip() == "[]"

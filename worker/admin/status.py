@@ -61,7 +61,6 @@ class MemberStatus:
     pid: int | None = None
     host: str | None = None
     at: str | None = None  # when it last wrote its status, by its own clock
-    leader_term: int | None = None
     still: float | None = None  # seconds for which we have watched its beat without a change; None: it has no beat
 
     @property
@@ -112,6 +111,7 @@ class Status:
     queues: Sequence[QueueStatus]
     orders: Sequence[Mapping[str, Any]]  # intents that can still be carried out, pauses included
     problems: Sequence[str]
+    leader: str | None = None  # its member id (instance~session), once the plan of its term tells
 
     @property
     def degraded(self) -> list[str]:

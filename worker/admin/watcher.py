@@ -78,6 +78,7 @@ class Watcher:
                 if _stands(intent.order, view.term, plan, members)
             ],
             problems=problems,
+            leader=plan.leader if plan is not None and plan.term == view.term else None,
         )
 
     async def lease(self) -> LeaseStatus:
@@ -207,7 +208,6 @@ def _member_status(id: str, instance: str, session: str, fields: Mapping[str, An
         pid=number("pid"),
         host=text("host"),
         at=text("at"),
-        leader_term=number("leader_term"),
     )
 
 

@@ -79,7 +79,7 @@ def _print_status(found: Status) -> None:
         click.echo()
         print_table(
             ["instance", "session", "state", "role", "partitions", "version", "status of"],
-            [_member_row(found, one, leading=one is leading) for one in found.members],
+            [_member_row(found, one, leading=one.id == leading) for one in found.members],
         )
     if found.queues:
         click.echo()
@@ -98,12 +98,14 @@ def _print_status(found: Status) -> None:
             click.echo(f"degraded: {reason}")
 
 
-def _leading(found: Status) -> MemberStatus | None:
-    """Return the newest session of the leading instance: a dead one's document stays for a while."""
+def _leading(found: Status) -> str | None:
+    """Return the leader's member id. One instance may have several sessions: dead ones stay for a while."""
     if found.lease.led is False:
         return None
-    sessions = [one for one in found.members if one.here and one.instance == found.lease.instance]
-    return max(sessions, key=lambda one: one.at or "", default=None)
+    if found.leader:
+        return found.leader
+    same = [one.id for one in found.members if one.here and one.instance == found.lease.instance]
+    return same[0] if len(same) == 1 else None
 
 
 def _member_row(found: Status, one: MemberStatus, *, leading: bool) -> tuple[object, ...]:
