@@ -49,6 +49,7 @@ class LeaderDuties:
         self._count: Count | None = None
         self._place_from = 0.0  # when partitions may be granted at all
         self._restored_from = 0.0  # when nobody can act any more on a partition whose record was unreadable
+        self._ordered: dict[tuple[int, Repartition], float] = {}  # when a term first saw an order that stands
         self._heir_wanted: str | None = None
         self._round_now = asyncio.Event()
         self._counted = asyncio.Event()
@@ -166,8 +167,9 @@ class LeaderDuties:
         if board.control.step_down(term.number):
             term.step_down("an operator asked for it")
         due = board.control.due(plan.queues)
+        self._ordered = {(term.number, one): self._ordered.get((term.number, one), now) for one in due}
         for order in due:
-            plan = await self._repartition(plan, order)
+            plan = await self._repartition(term, plan, order)
         facts = planner.Facts(
             leader=plan.leader,
             candidates=count.candidates if now >= self._place_from else [],
@@ -190,12 +192,16 @@ class LeaderDuties:
             raise RuntimeError("the plan was not sealed")
         return self._document
 
-    async def _repartition(self, plan: Plan, order: Repartition) -> Plan:
+    async def _repartition(self, term: Term, plan: Plan, order: Repartition) -> Plan:
         """Change a queue's count once nobody owns any of its partitions, and while all of them are empty.
 
         Their owners release them, and routing has stopped, since the order was first read. A message that came in
-        before that waits for `worker resume`, which lifts all of this until the next pause.
+        before that waits for `worker resume`, which lifts all of this until the next pause. A move that was under way
+        when the order was read has landed, or never will, after one request's time.
         """
+        seen = self._ordered[term.number, order]
+        if self._ports.clock.now() - seen <= self._ports.leader.renew + self._ports.leader.total:
+            return plan
         try:
             changed = with_partition_count(plan, order.queue, order.new)
         except ValueError:
