@@ -58,8 +58,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 lock: $(VENV)/.created ## Pin all dependencies anew (ARGS=--upgrade takes the newest)
 	$(PIP) --require-hashes -r requirements/lock.txt
-	$(LOCK) pyproject.toml --group check -o requirements/test.txt
+	$(LOCK) pyproject.toml --all-extras --group check -o requirements/test.txt
 	$(LOCK) pyproject.toml -c requirements/test.txt -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra azure -c requirements/test.txt -o requirements/azure.txt
+	$(LOCK) pyproject.toml --extra aws -c requirements/test.txt -o requirements/aws.txt
 	$(LOCK) --group build -c requirements/test.txt -o requirements/build.txt
 	$(LOCK) --group lock -c requirements/test.txt -o requirements/lock.txt
 

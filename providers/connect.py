@@ -7,6 +7,7 @@ SDK that is not used.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets  # noqa: TID251 - names the probe's document, which no simulation replays
 import time  # noqa: TID251 - the wall clock of the store `memory:`, which lives in this process
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from contextlib import suppress
 
 from providers.body import encode
 from providers.interface import Call, Driver, Misconfigured, ProviderError, Refused, Stamp, Unavailable
+from providers.options import PLAIN, StoreOptions
 from providers.provider import Provider
 
 FORMS = (
@@ -24,35 +26,92 @@ FORMS = (
 RACERS = 8
 """Writers that the probe sends against each other, over one version of one document."""
 
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PART = re.compile(r"[A-Za-z0-9._-]+")
+
 PROBES = "probe/"
 """Where the probe writes; it removes what it wrote."""
 
 
 def connect(
-    url: str, *, total: float = 2.0, endpoint_url: str | None = None, on_call: Callable[[Call], None] | None = None
+    url: str,
+    *,
+    total: float = 2.0,
+    options: StoreOptions = PLAIN,
+    on_call: Callable[[Call], None] | None = None,
 ) -> Provider:
     """Return a provider of the store that `url` names. Nothing is sent before the first request.
 
-    `total` is the most time one request may take, in seconds; `endpoint_url` stands in for the cloud's own address
-    (emulators). Raises Misconfigured for a URL that names no store.
+    `total` is the most time one request may take, in seconds. Raises Misconfigured for a URL that names no store, and
+    for options that this store has no use for.
     """
-    return Provider(driver_for(url, endpoint_url=endpoint_url), total=total, on_call=on_call)
+    return Provider(driver_for(url, options), total=total, on_call=on_call)
 
 
-def driver_for(url: str, *, endpoint_url: str | None = None) -> Driver:
+def driver_for(url: str, options: StoreOptions = PLAIN) -> Driver:
     """Return the driver of the store that `url` names. Raises Misconfigured, listing the forms of a URL."""
     scheme, _, rest = url.partition(":")
     if scheme not in ("sqlite", "memory", "azure", "s3") or (scheme in ("azure", "s3") and not rest.startswith("//")):
         raise Misconfigured(f"{_shown(url)} names no store. Use one of: {FORMS}")
-    if scheme in ("azure", "s3"):
-        raise Misconfigured(f"{scheme}:// stores are not available in this version yet. Use sqlite:/// for now")
-    if endpoint_url is not None:
-        raise Misconfigured(
-            f"an endpoint URL was given ({_shown(endpoint_url)}), and {scheme} stores have none: remove it"
-        )
+    if scheme == "azure":
+        return _azure(url, rest.removeprefix("//"), options)
+    if scheme == "s3":
+        return _s3(url, rest.removeprefix("//"), options)
+    for endpoint in (options.endpoint_url, options.queue_endpoint_url):
+        if endpoint is not None:
+            raise Misconfigured(
+                f"an endpoint URL was given ({_shown(endpoint)}), and {scheme} stores have none: remove it"
+            )
     if scheme == "memory":
         return _memory(url, rest)
     return _sqlite(url, rest)
+
+
+def _azure(url: str, rest: str, options: StoreOptions) -> Driver:
+    account, _, place = rest.partition("/")
+    container, _, prefix = place.partition("/")
+    if not _ACCOUNT.fullmatch(account) or not _CONTAINER.fullmatch(container):
+        raise Misconfigured(
+            f"{_shown(url)}: write azure://ACCOUNT/CONTAINER[/PREFIX]; an account has 3 to 24 lower-case letters and "
+            "digits, a container 3 to 63 lower-case letters, digits and single hyphens"
+        )
+    try:
+        from providers.azure import AzureDriver
+    except ImportError as exc:
+        raise _not_installed("azure", exc) from exc
+
+    return AzureDriver(account, container, _prefix(url, prefix), options)
+
+
+def _s3(url: str, rest: str, options: StoreOptions) -> Driver:
+    bucket, _, prefix = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise Misconfigured(
+            f"{_shown(url)}: write s3://BUCKET[/PREFIX]; a bucket's name has 3 to 63 lower-case letters, digits, dots "
+            "and hyphens"
+        )
+    try:
+        from providers.aws import AwsDriver
+    except ImportError as exc:
+        raise _not_installed("aws", exc) from exc
+
+    return AwsDriver(bucket, _prefix(url, prefix), options)
+
+
+def _prefix(url: str, prefix: str) -> str:
+    """Return the prefix of a fleet's keys: "" or ending in a slash."""
+    parts = prefix.removesuffix("/").split("/")
+    if not prefix:
+        return ""
+    if any(part in ("", ".", "..") for part in parts) or not all(_PART.fullmatch(part) for part in parts):
+        raise Misconfigured(f"{_shown(url)}: a prefix has letters, digits, '.', '_' and '-' between single slashes")
+    return "/".join(parts) + "/"
+
+
+def _not_installed(extra: str, error: ImportError) -> Misconfigured:
+    return Misconfigured(f"this store needs packages that are not here ({error}): pip install 'cloud-worker[{extra}]'")
 
 
 def _memory(url: str, rest: str) -> Driver:

@@ -67,6 +67,8 @@ class Stamp:
 
     key: str
     version: Version
+    store_time: float | None = field(default=None, compare=False)
+    """The store's wall clock in the answer, Unix seconds (often cut to whole ones), where it sends one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +253,12 @@ class Queue(Protocol):
         Raises Misconfigured where the store cannot keep order.
         """
 
-    def send(self, queue: str, bodies: Sequence[bytes]) -> Sequence[str]:
-        """Append messages and return their ids, all or none for up to `Capabilities.batch`. Raises NotFound."""
+    def send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None] = ()) -> Sequence[str]:
+        """Append messages and return their ids, up to `Capabilities.batch` at once. Raises NotFound.
+
+        All of them or none, except after OutcomeUnknown. `keys` says, for each body, what must keep its order; stores
+        that order a queue as a whole, or not at all, ignore it.
+        """
 
     def receive(self, queue: str, limit: int, hide_for: float, wait: float = 0.0) -> Sequence[Received]:
         """Take up to `limit` messages and hide them for `hide_for` seconds; wait up to `wait` for the first.
@@ -269,7 +275,7 @@ class Queue(Protocol):
     def delete(self, queue: str, receipt: str) -> None:
         """Delete a received message. Raises Refused when the receipt is stale."""
 
-    def move(self, queue: str, receipt: str, to: str, body: bytes) -> str:
+    def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
         """Delete here and send `body` there in one transaction; only where `Capabilities.atomic_move` says so."""
 
     def peek(self, queue: str, limit: int) -> Sequence[Received]:
@@ -277,6 +283,12 @@ class Queue(Protocol):
 
     def depth(self, queue: str) -> Depth:
         """Count what the queue holds. Raises NotFound."""
+
+    def retention(self, queue: str) -> float | None:
+        """Return the seconds for which the store keeps a message that nobody deletes; None: for ever. Raises NotFound.
+
+        For `worker doctor`: fourteen days is what `ensure` asks of a store that forgets.
+        """
 
 
 # --- host -------------------------------------------------------------------------------------------------------
@@ -344,12 +356,17 @@ class NoHost:
 class Capabilities:
     """What differs between stores and callers may need to know, as data."""
 
-    ordered: bool  # `ensure(ordered=True)` keeps strict order
+    ordered: bool  # `ensure(ordered=True)` keeps strict order, whatever the queue's name
     atomic_move: bool  # `Queue.move` is one transaction
     long_poll: bool  # `receive(wait=…)` waits in the store; otherwise idle polls back off
     batch: int = 1  # most bodies in one `send`
     limit: int = 65_536  # largest body of a message, in bytes
     expiry: Expiry = Expiry.OBSERVER  # of its leases
+    ordered_suffix: str | None = None  # queues whose name ends so keep order even where others do not (SQS: ".fifo")
+
+    def keeps_order(self, queue: str) -> bool:
+        """Say whether a queue of this name can be strictly ordered."""
+        return self.ordered or (self.ordered_suffix is not None and queue.endswith(self.ordered_suffix))
 
 
 class Client(Protocol):

@@ -14,13 +14,11 @@ The term in the document never falls, and the document is never deleted.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from providers.body import decode, encode
 from providers.interface import (
-    HIGHEST_TERM,
     BadDocument,
     Bid,
     Documents,
@@ -28,20 +26,10 @@ from providers.interface import (
     Grant,
     Heir,
     LeaseView,
-    Misconfigured,
-    NewerFormat,
     NotFound,
-    Refused,
     Stamp,
-    Version,
 )
-
-PREFIX = "leases/"
-"""Where the leases of a fleet are kept, one document for each role."""
-
-_KNOWN = frozenset(
-    ("format", "fleet", "role", "holder", "instance", "term", "duration", "renewals", "nonce", "handed", "token")
-)
+from providers.lease_record import PREFIX, check_accept, check_claim, garbled_view, named, record_of, view_of
 
 
 class LeaseOnDocuments:
@@ -61,137 +49,58 @@ class LeaseOnDocuments:
         except NotFound:
             return LeaseView(version=None, free=True)
         assert document is not None  # only a conditional read answers None
-        version = document.stamp.version
+        version, store_time = document.stamp.version, document.stamp.store_time
         try:
-            return _view(version, decode(document.body, self._key), self._key)
+            view = view_of(version, decode(document.body, self._key), self._key)
         except BadDocument as exc:
-            return LeaseView(version=version, garbled=str(exc), newer=isinstance(exc, NewerFormat))
+            return garbled_view(version, exc, store_time)
+        return replace(view, store_time=store_time)
 
     def claim(self, view: LeaseView, bid: Bid) -> Grant:
         """See `interface.Lease.claim`. A garbled lease may be claimed over; how long to wait first is the caller's."""
-        if bid.term <= view.term:
-            raise ValueError(f"a claim of term {bid.term} on a lease of term {view.term}: terms only grow")
+        check_claim(view, bid, self._key)
         return self._take(view, bid)
 
     def renew(self, grant: Grant, nonce: str) -> Grant:
         """See `interface.Lease.renew`."""
         renewals = grant.renewals + 1
-        body = self._body(grant.extra, grant.bid, term=grant.term, renewals=renewals, nonce=nonce)
-        stamp = self._replace(grant, nonce, body)
-        return Grant(
-            term=grant.term,
-            session=grant.session,
-            version=stamp.version,
-            nonce=nonce,
-            bid=grant.bid,
-            renewals=renewals,
-            extra=grant.extra,
-        )
+        stamp = self._rewrite(grant, nonce, term=grant.term, renewals=renewals)
+        return replace(grant, version=stamp.version, nonce=nonce, renewals=renewals, store_time=stamp.store_time)
 
     def resign(self, grant: Grant, nonce: str) -> None:
         """See `interface.Lease.resign`."""
-        changed = {"holder": None, "instance": None}
-        self._replace(
-            grant,
-            nonce,
-            self._body(grant.extra, grant.bid, term=grant.term, renewals=grant.renewals, nonce=nonce, **changed),
-        )
+        self._rewrite(grant, nonce, term=grant.term, renewals=grant.renewals, holder=None, instance=None)
 
     def hand_over(self, grant: Grant, to: Heir, nonce: str) -> None:
         """See `interface.Lease.hand_over`."""
-        changed = {"holder": to.session, "instance": None, "handed": True, "token": to.token}
-        self._replace(
-            grant, nonce, self._body(grant.extra, grant.bid, term=grant.term + 1, renewals=0, nonce=nonce, **changed)
-        )
+        self._rewrite(grant, nonce, term=grant.term + 1, **named(to))
 
     def accept(self, view: LeaseView, bid: Bid, token: str) -> Grant:
         """See `interface.Lease.accept`."""
-        if not view.handed or view.holder != bid.session or view.token != token:
-            raise Refused(f"{self._key} is not handed to session {bid.session} with this token")
-        if bid.term != view.term:
-            raise ValueError(f"a lease handed in term {view.term} cannot be accepted in term {bid.term}")
+        check_accept(view, bid, token, self._key)
         return self._take(view, bid)
 
     def _take(self, view: LeaseView, bid: Bid) -> Grant:
-        if view.newer:
-            raise NewerFormat(view.garbled or f"{self._key} has a newer format: upgrade this worker")
-        if view.fleet is not None and view.fleet != bid.fleet:
-            raise Misconfigured(
-                f"{self._key} belongs to fleet {view.fleet!r}, and this worker to fleet {bid.fleet!r}: "
-                "give each fleet a prefix of its own in WORKER_STORE, or correct WORKER_FLEET"
-            )
-        if bid.nonce == view.nonce:
-            raise ValueError("a claim needs a fresh nonce")
-        body = self._body(view.extra, bid, term=bid.term, renewals=0, nonce=bid.nonce)
+        body = encode(record_of(self._role, bid, view.extra, term=bid.term, nonce=bid.nonce))
         if view.version is None:
             stamp = self._documents.create(self._key, body)
         else:
             stamp = self._documents.replace(Stamp(self._key, view.version), body)
         return Grant(
-            term=bid.term, session=bid.session, version=stamp.version, nonce=bid.nonce, bid=bid, extra=view.extra
+            term=bid.term,
+            session=bid.session,
+            version=stamp.version,
+            nonce=bid.nonce,
+            bid=bid,
+            store_time=stamp.store_time,
+            extra=view.extra,
         )
 
-    def _replace(self, grant: Grant, nonce: str, body: bytes) -> Stamp:
+    def _rewrite(self, grant: Grant, nonce: str, *, term: int, **changed: Any) -> Stamp:
         if nonce == grant.nonce:
             raise ValueError("every request needs a fresh nonce")
+        body = encode(record_of(self._role, grant.bid, grant.extra, term=term, nonce=nonce, **changed))
         return self._documents.replace(Stamp(self._key, grant.version), body)
-
-    def _body(
-        self, extra: Mapping[str, Any], bid: Bid, *, term: int, renewals: int, nonce: str, **changed: Any
-    ) -> bytes:
-        mine = {
-            "fleet": bid.fleet,
-            "role": self._role,
-            "holder": bid.session,
-            "instance": bid.instance,
-            "term": term,
-            "duration": bid.duration,
-            "renewals": renewals,
-            "nonce": nonce,
-            "handed": False,
-            "token": None,
-        }
-        return encode({**extra, **mine, **changed})
-
-
-def _view(version: Version, fields: Mapping[str, Any], key: str) -> LeaseView:
-    """Turn a lease's fields into a view. Raises BadDocument for a field that nobody here could have written."""
-    holder = _text(fields, "holder", key)
-    return LeaseView(
-        version=version,
-        term=_count(fields, "term", key, least=1, most=HIGHEST_TERM),
-        holder=holder,
-        instance=_text(fields, "instance", key),
-        fleet=_text(fields, "fleet", key),
-        duration=_seconds(fields, "duration", key),
-        nonce=_text(fields, "nonce", key),
-        renewals=_count(fields, "renewals", key, least=0),
-        handed=fields.get("handed") is True,
-        token=_text(fields, "token", key),
-        free=holder is None,
-        extra={name: value for name, value in fields.items() if name not in _KNOWN},
-    )
-
-
-def _text(fields: Mapping[str, Any], name: str, key: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise BadDocument(f"{key} has no valid {name}: {value!r}")
-    return value
-
-
-def _count(fields: Mapping[str, Any], name: str, key: str, *, least: int, most: int | None = None) -> int:
-    value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most and value > most):
-        raise BadDocument(f"{key} has no valid {name}: {value!r}")
-    return value
-
-
-def _seconds(fields: Mapping[str, Any], name: str, key: str) -> float:
-    value = fields.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise BadDocument(f"{key} has no valid {name}: {value!r}")
-    return float(value)
 
 
 __all__ = ["PREFIX", "LeaseOnDocuments"]

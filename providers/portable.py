@@ -160,12 +160,12 @@ class PortableQueue:
         """Create the queue if it is missing; make it ordered if asked. See `interface.Queue.ensure`."""
         return await self._ask("queue", "queue.ensure", lambda c: c.queue.ensure(queue, ordered=ordered), changes=True)
 
-    async def send_one(self, queue: str, body: bytes) -> str:
+    async def send_one(self, queue: str, body: bytes, key: str | None = None) -> str:
         """Append one message and return its id. See `send`."""
-        return (await self.send(queue, [body]))[0]
+        return (await self.send(queue, [body], [key]))[0]
 
-    async def send(self, queue: str, bodies: Sequence[bytes]) -> list[str]:
-        """Append messages, in order, and return their ids.
+    async def send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None] = ()) -> list[str]:
+        """Append messages, in order, and return their ids. `keys`: one for each body, or none at all.
 
         Raises ValueError, before anything is sent, for a body above `limit` - HEADROOM; NotFound for a queue that
         does not exist; OutcomeUnknown when some were sent and then one batch failed.
@@ -174,11 +174,13 @@ class PortableQueue:
         for body in bodies:
             if len(body) > most:
                 raise ValueError(f"a message for {queue!r} has {len(body)} bytes, and {most} is the limit of {queue!r}")
+        if keys and len(keys) != len(bodies):
+            raise ValueError(f"{len(keys)} keys for {len(bodies)} messages")
         sent: list[str] = []
         for start in range(0, len(bodies), self._capabilities.batch):
-            batch = bodies[start : start + self._capabilities.batch]
+            cut = slice(start, start + self._capabilities.batch)
             try:
-                sent += await self._send(queue, batch)
+                sent += await self._send(queue, bodies[cut], keys[cut])
             except (Unavailable, NotFound, Refused) as exc:
                 if not sent:
                     raise
@@ -214,7 +216,7 @@ class PortableQueue:
         """Delete a received message. Raises Refused when the receipt is stale."""
         return await self._ask("queue", "queue.delete", lambda c: c.queue.delete(queue, receipt), changes=True)
 
-    async def move(self, queue: str, received: Received, to: str, body: bytes) -> str:
+    async def move(self, queue: str, received: Received, to: str, body: bytes, key: str | None = None) -> str:
         """Take a received message out of `queue` and put `body` into `to`; return the new message's id.
 
         One transaction where the store has them. Elsewhere it is sent there first and deleted here second: if that
@@ -224,9 +226,9 @@ class PortableQueue:
             raise ValueError(f"a message for {to!r} has {len(body)} bytes, and {self.limit} is the limit of the store")
         if self._capabilities.atomic_move:
             return await self._ask(
-                "queue", "queue.move", lambda c: c.queue.move(queue, received.receipt, to, body), changes=True
+                "queue", "queue.move", lambda c: c.queue.move(queue, received.receipt, to, body, key), changes=True
             )
-        [moved] = await self._send(to, [body])
+        [moved] = await self._send(to, [body], [key])
         try:
             await self.delete(queue, received.receipt)
         except Unavailable as exc:
@@ -241,8 +243,12 @@ class PortableQueue:
         """Count what the queue holds. Raises NotFound."""
         return await self._ask("queue", "queue.depth", lambda c: c.queue.depth(queue), changes=False)
 
-    async def _send(self, queue: str, bodies: Sequence[bytes]) -> Sequence[str]:
-        return await self._ask("queue", "queue.send", lambda c: c.queue.send(queue, bodies), changes=True)
+    async def retention(self, queue: str) -> float | None:
+        """Return the seconds for which the store keeps an undeleted message; None: for ever. Raises NotFound."""
+        return await self._ask("queue", "queue.retention", lambda c: c.queue.retention(queue), changes=False)
+
+    async def _send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None]) -> Sequence[str]:
+        return await self._ask("queue", "queue.send", lambda c: c.queue.send(queue, bodies, keys), changes=True)
 
 
 class PortableHost:

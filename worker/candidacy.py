@@ -144,11 +144,14 @@ class Candidacy:
         started = self._clock.now()
         while not self._wake.is_set():
             now = self._clock.now()
-            look = FAST if now < self._heir_until else election.next_look(self._rank_now(), changed, self._timings)
+            look = FAST if now < self._heir_until else self._next_look(changed)
             left = (started + look if due is None else min(started + look, due)) - now
             if left <= 0:
                 return
             await self._pause(min(left, self._timings.renew))
+
+    def _next_look(self, changed: bool) -> float:
+        return election.next_look(self._rank_now(), changed, self._timings, self._lease.expiry)
 
     def _rank_now(self) -> int | None:
         return 0 if self._clock.now() < self._heir_until else self._rank_in_plan()

@@ -29,6 +29,7 @@ from worker.core.envelope import BadMessage, Envelope, key_of, unwrap
 from worker.core.names import dead_letter_queue
 from worker.errors import Fenced, Overlapping
 from worker.parsing import parse_body
+from worker.polling import IDLE_FIRST, long_poll
 from worker.ports import Ports
 from worker.statedoc import partition_state
 
@@ -41,11 +42,8 @@ RETRY_CAP = 300.0
 REMEMBERED = 10_000
 """Messages whose success is remembered, so that a copy made by the router is dropped (best effort, in memory)."""
 
-IDLE_FIRST, IDLE_CAP = 0.05, 1.0
-"""Seconds between polls of an idle queue where the store has no long poll: doubled up to the cap."""
-
-LONG_POLL = 10.0
-"""Seconds that a long poll waits in the store, where it has one."""
+CLOSED = 1.0
+"""Seconds between two looks at whether a paused queue may be received from again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class Consumer:
         while not self._stopping.is_set():
             self._turned = self._ports.clock.now()
             if not self._may_receive():
-                await self._pause(IDLE_CAP)
+                await self._pause(CLOSED)
                 continue
             if not await self._slot():
                 break
@@ -107,7 +105,7 @@ class Consumer:
                 idle = IDLE_FIRST
             else:
                 await self._pause(idle * (0.75 + self._ports.clock.random() / 2))
-                idle = min(IDLE_CAP, idle * 2)
+                idle = min(self._ports.idle_poll, idle * 2)
 
     async def _slot(self) -> bool:
         """Wait for a free slot; False when stopped first: other partitions' handlers must not hold up a release."""
@@ -135,9 +133,8 @@ class Consumer:
         await wait_for(self._stopping, seconds)
 
     async def _receive_one(self) -> bool:
-        wait = LONG_POLL if self._ports.provider.capabilities.long_poll else 0.0
         try:
-            messages = await self._queue.receive(self.partition, 1, self._hide_for, wait)
+            messages = await self._queue.receive(self.partition, 1, self._hide_for, long_poll(self._ports))
         except NotFound:
             await self._ensure()
             return False

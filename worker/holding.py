@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 
-from providers.interface import Grant, Heir, LeaseView, OutcomeUnknown, ProviderError, Refused, proven
+from providers.interface import Expiry, Grant, Heir, LeaseView, OutcomeUnknown, ProviderError, Refused, proven
 from providers.provider import PortableLease
 from worker.clock import Clock, wait_for
 from worker.core import election
-from worker.core.election import Move, Renewals
+from worker.core.election import Move, Renewals, StoreClock
 from worker.core.timings import Timings
 from worker.telemetry import Events
 from worker.term import Term
 
 FROZEN = "the machine stood still, or its wall clock jumped ahead"
+BEHIND = "the machine stood still together with its clocks, or the store's clock jumped ahead"
 
 
 class Holding:
@@ -39,6 +40,7 @@ class Holding:
         self._renewals = Renewals()
         self._next_send = sent + timings.renew
         self._offset = offset  # wall clock - local clock, as of the send that is answered last
+        self._store_clock = StoreClock().answered(grant.store_time, sent)
 
     async def keep(self, term: Term) -> Move | None:
         """Wait until there is something to do, and do it: renew, or say that the term is over.
@@ -69,7 +71,12 @@ class Holding:
         try:
             grant = await self._lease.renew(self._grant, nonce)
         except (Refused, OutcomeUnknown) as exc:
-            return await self._read_back(term, exc, sent)
+            if self._lease.expiry is Expiry.OBSERVER:
+                return await self._read_back(term, exc, sent)
+            if isinstance(exc, Refused):
+                return self._over(Move.LOST, f"the store no longer grants the lease: {exc}")
+            self._failed(exc, sent)  # no look can show a renewal there: the next one, by the same proof, repeats it
+            return None
         except ProviderError as exc:
             self._failed(exc, sent)
             return None
@@ -97,11 +104,14 @@ class Holding:
         now = self._clock.now()
         if self._frozen(now):  # before the offset is taken anew: a freeze during the request would go unseen
             return self._over(Move.LOST, FROZEN)
+        if self._store_clock.ran_ahead(grant.store_time, now, self._timings):
+            return self._over(Move.LOST, BEHIND)
         if now >= term.trust.stop_at:
             return self._over(Move.EXPIRED, "the answer to a renewal came after the stop time")
         self._grant, self._renewals, self.reason = grant, Renewals(), ""
         self._next_send = sent + self._timings.renew
         self._offset = self._clock.wall() - now
+        self._store_clock = self._store_clock.answered(grant.store_time, sent)
         trust = election.trust_from(sent, self._timings)
         if trust.deadline > term.trust.deadline:
             term.trust = trust

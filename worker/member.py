@@ -20,7 +20,7 @@ from worker.bulletin import Board, Bulletin
 from worker.clock import wait_for
 from worker.consumer import Share
 from worker.core import election
-from worker.core.election import Trust
+from worker.core.election import StoreClock, Trust
 from worker.core.names import member_id
 from worker.core.plan import Plan
 from worker.own import OwnDocument
@@ -98,6 +98,7 @@ class Session:
             session, member.board, self.ownership, ports, self._may_start, self._named_heir, member.on_drain
         )
         self._offset = ports.clock.wall() - ports.clock.now()
+        self._store_clock = StoreClock()
 
     def _own(self, name: str, key: str) -> OwnDocument:
         problem = f"the {name} was changed by somebody else, and is written again"
@@ -178,8 +179,10 @@ class Session:
                     self._ports.events.problem(f"a beat did not get through: {exc!r}")
                     pause = self._timings.total / 2
                 else:
-                    if self._frozen():
-                        return  # while the beat was under way: its answer is older than it looks
+                    store_time = self._beat_document.store_time
+                    if self._frozen() or self._store_clock.ran_ahead(store_time, clock.now(), self._timings):
+                        return  # while the beat was under way, or since the last one: trust is older than it looks
+                    self._store_clock = self._store_clock.answered(store_time, sent)
                     beats += 1
                     self._trusted(sent, beats)
                     pause = sent + self._timings.renew - clock.now()

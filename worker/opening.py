@@ -108,4 +108,4 @@ def _how_it_ended(view: LeaseView) -> str:
         return "unknown"
     if view.handed:
         return "handed over"
-    return "resigned" if view.free or view.holder is None else "expired"
+    return "resigned" if view.holder is None else "expired"

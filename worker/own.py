@@ -54,6 +54,11 @@ class OwnDocument:
             return sent
         raise Unavailable(f"{self.key} could not be written in {TRIES} tries")
 
+    @property
+    def store_time(self) -> float | None:
+        """The store's clock in the answer to the last write, Unix seconds, where it sent one."""
+        return None if self._stamp is None else self._stamp.store_time
+
     async def stands(self) -> bool:
         """Say whether the document is still as this session wrote it last. Raises ProviderError."""
         if self._stamp is None:

@@ -25,3 +25,4 @@ class Ports:
     events: Events
     leader: Timings
     member: Timings
+    idle_poll: float = 1.0  # longest pause, in seconds, between two looks at an empty queue

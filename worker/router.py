@@ -15,13 +15,11 @@ from worker.clock import Clock
 from worker.core.dead_letter import Failure, dead_letter
 from worker.core.envelope import BadMessage, check_key, key_of, unwrap, wrap
 from worker.core.names import dead_letter_queue, partition_index, partition_name
+from worker.polling import IDLE_FIRST, long_poll
 from worker.ports import Ports
 
 BATCH = 10
 """Messages taken from an intake at once."""
-
-IDLE_FIRST, IDLE_CAP = 0.05, 1.0
-"""Seconds between looks at an empty intake: doubled up to the cap."""
 
 
 Count = Callable[[], int | None]
@@ -36,7 +34,7 @@ async def route(spec: QueueSpec, partitions: Count, ports: Ports) -> None:
             await ports.clock.sleep(ports.leader.renew)
             continue
         moved = await _route_batch(spec, partitions, ports)
-        idle = IDLE_FIRST if moved else min(IDLE_CAP, idle * 2)
+        idle = IDLE_FIRST if moved else min(ports.idle_poll, idle * 2)
         if not moved:
             await ports.clock.sleep(idle)
 
@@ -45,14 +43,14 @@ async def _route_batch(spec: QueueSpec, partitions: Count, ports: Ports) -> int:
     queue = ports.provider.queue
     moved = 0
     try:
-        batch = await queue.receive(spec.name, BATCH, ports.member.lease)
+        batch = await queue.receive(spec.name, BATCH, ports.member.lease, long_poll(ports))
         for received in batch:
             count = partitions()
             if count is None:
                 await queue.release(spec.name, received.receipt)
                 continue
-            to, body = _destination(spec, count, received, ports.clock, queue.limit)
-            await queue.move(spec.name, received, to, body)
+            to, body, key = _destination(spec, count, received, ports.clock, queue.limit)
+            await queue.move(spec.name, received, to, body, key)
             moved += 1
             if to == dead_letter_queue(spec.name):
                 ports.events.emit("message.dead_lettered", queue=spec.name, message=received.id, error="not routable")
@@ -75,8 +73,10 @@ async def _ensure(spec: QueueSpec, partitions: int, ports: Ports) -> None:
         ports.events.problem(f"the queues of {spec.name} could not be created: {exc}")
 
 
-def _destination(spec: QueueSpec, partitions: int, received: Received, clock: Clock, limit: int) -> tuple[str, bytes]:
-    """Return where a message of the intake goes, and as what."""
+def _destination(
+    spec: QueueSpec, partitions: int, received: Received, clock: Clock, limit: int
+) -> tuple[str, bytes, str | None]:
+    """Return where a message of the intake goes, as what, and under which key."""
     at = datetime.fromtimestamp(clock.wall(), UTC).isoformat()
     try:
         envelope = unwrap(received.body)
@@ -89,6 +89,6 @@ def _destination(spec: QueueSpec, partitions: int, received: Received, clock: Cl
     except BadMessage as exc:
         failure = Failure(str(exc), "worker.BadMessage", "", received.attempts, spec.name, spec.name, at)
         letter = dead_letter(received.body, failure, id=received.id, key=None, limit=limit)
-        return dead_letter_queue(spec.name), letter
+        return dead_letter_queue(spec.name), letter, None
     index = partition_index(key if key is not None else id, partitions)
-    return partition_name(spec.name, index, partitions), body
+    return partition_name(spec.name, index, partitions), body, key

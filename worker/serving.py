@@ -44,7 +44,7 @@ async def build_ports(
     events = announcing(lifeline, session).bind(fleet=settings.fleet, instance=settings.instance_name, session=session)
     total = settings.leader.total
     try:
-        provider = connect(settings.need_store(), total=total, endpoint_url=settings.endpoint_url)
+        provider = connect(settings.need_store(), total=total, options=settings.store_options)
     except Misconfigured as exc:
         raise ConfigurationError(f"WORKER_STORE: {exc}") from exc
     try:
@@ -62,6 +62,7 @@ async def build_ports(
         events=events,
         leader=settings.leader,
         member=settings.member,
+        idle_poll=settings.idle_seconds,
     )
 
 

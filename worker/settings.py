@@ -13,81 +13,61 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.core.names import BadName, check_instance_name
 from worker.core.timings import ImpossibleTimings, Timings, leader_timings, member_timings
 from worker.errors import ConfigurationError
-
-PREFIX = "WORKER_"
+from worker.store_settings import PREFIX, Seconds, StoreSettings, seconds, setting
 
 SET_BY_US = frozenset({"WORKER_TERM"})
 """Variables that `worker exec` sets for its child; a worker command started from there must not stumble over them."""
 
-STORE_FORMS = "sqlite:///PATH (one machine), azure://ACCOUNT/CONTAINER[/PREFIX] or s3://BUCKET[/PREFIX]"
+SECRETS = frozenset({"admin_token", "azure_connection_string"})
+"""Settings whose value is never shown."""
 
 CLOUD_LEASE = 15.0
 LOCAL_LEASE = 3.0
 DRAIN_LEASES = 4
 """A drain may take so many leases unless a setting says otherwise: 60 s in a cloud, 12 s on one machine."""
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-
-def _setting(default: Any, description: str, expects: str, example: str) -> Any:
-    return Field(default, description=description, json_schema_extra={"expects": expects, "example": example})
-
-
-def _seconds(description: str, example: str) -> Any:
-    return _setting(None, description, "a positive number of seconds", example)
-
-
-class Settings(BaseSettings):
+class Settings(StoreSettings):
     """One worker's settings. Built by `load_settings`; immutable."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
-
-    store: str | None = _setting(
-        None,
-        f"Where the fleet meets: {STORE_FORMS}. There is no default: a forgotten variable must not make every "
-        "machine its own leader.",
-        "a store URL",
-        "sqlite:///worker.db",
-    )
-    app: str = _setting("jobs:app", "The app to run, as module:attribute.", "module:attribute", "jobs:app")
-    fleet: str = _setting(
+    app: str = setting("jobs:app", "The app to run, as module:attribute.", "module:attribute", "jobs:app")
+    fleet: str = setting(
         "default",
         "Name of the fleet, recorded in its lease: another fleet's store is refused.",
         "1 to 64 letters, digits, '.', '_' and '-'",
         "orders-production",
     )
-    instance: str | None = _setting(
+    instance: str | None = setting(
         None,
         "Name of this instance, for people. Default: the host's name.",
         "1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit",
         "vm-7",
     )
-    lease: Seconds | None = _seconds(
+    lease: Seconds | None = seconds(
         "Lease duration D: how long a dead leader holds up the fleet; all other timings follow from it. "
         "Default: 15, and 3 on SQLite. Azure takes whole seconds from 15 to 60.",
         "15",
     )
-    lease_renew: Seconds | None = _seconds("From one renewal to the next. Default: lease / 5.", "3")
-    lease_total: Seconds | None = _seconds("Most time that one request may take. Default: lease x 2 / 15.", "2")
-    lease_margin: Seconds | None = _seconds(
+    lease_renew: Seconds | None = seconds("From one renewal to the next. Default: lease / 5.", "3")
+    lease_total: Seconds | None = seconds("Most time that one request may take. Default: lease x 2 / 15.", "2")
+    lease_margin: Seconds | None = seconds(
         "Trust ends this much before the lease may, for a late kernel timer. Default: lease / 15.", "1"
     )
-    lease_grace: Seconds | None = _seconds("What a leader's work gets to end in. Default: lease / 5.", "3")
-    lease_jitter: Seconds | None = _seconds("Most random delay on top of a wait. Default: lease / 30.", "0.5")
-    member_lease: Seconds | None = _seconds("How long a dead instance keeps its partitions. Default: 3 x lease.", "45")
-    member_grace: Seconds | None = _seconds(
+    lease_grace: Seconds | None = seconds("What a leader's work gets to end in. Default: lease / 5.", "3")
+    lease_jitter: Seconds | None = seconds("Most random delay on top of a wait. Default: lease / 30.", "0.5")
+    member_lease: Seconds | None = seconds("How long a dead instance keeps its partitions. Default: 3 x lease.", "45")
+    member_grace: Seconds | None = seconds(
         "What a handler gets to end in when its partition is taken. Default: member lease x 4 / 9.", "20"
     )
-    drain_timeout: Seconds | None = _seconds(
+    drain_timeout: Seconds | None = seconds(
         "What running handlers get to finish in when the instance drains. Default: 4 x lease.", "60"
     )
     concurrency: int = Field(
@@ -97,16 +77,31 @@ class Settings(BaseSettings):
         description="Partitions that one instance works on at once.",
         json_schema_extra={"expects": "a whole number from 1 to 1000", "example": "100"},
     )
-    host: Literal["none"] = _setting(
+    host: Literal["none"] = setting(
         "none", "Whose machine this is, for notices of its planned end. This version knows none.", "'none'", "none"
     )
-    endpoint_url: str | None = _setting(
-        None, "Another endpoint of the store's API, for emulators.", "a URL", "http://127.0.0.1:9000"
+    idle_poll: Seconds | None = seconds(
+        "Longest pause between two looks at an empty queue, where the store cannot wait for a message itself "
+        "(SQLite, Azure): a message may have to wait so long. Default: lease / 3.",
+        "5",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+    admin_host: str = setting(
+        "127.0.0.1",
+        "Address that the admin port (health, metrics) listens on. A container needs 0.0.0.0.",
+        "an IP address",
+        "0.0.0.0",
+    )
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="The admin port; 0 for none. Default: 8080, and none when another process has it.",
+        json_schema_extra={"expects": "a whole number from 0 to 65535", "example": "8080"},
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", "Least severe events to log.", "one of debug, info, warning, error", "info"
     )
-    admin_token: SecretStr | None = _setting(
+    admin_token: SecretStr | None = setting(
         None,
         "Token that the admin port's mutations need: a long random string, such as `openssl rand -hex 32` prints.",
         "a long random string",
@@ -114,14 +109,14 @@ class Settings(BaseSettings):
     )
 
     @property
+    def idle_seconds(self) -> float:
+        """The longest pause between two looks at an empty queue."""
+        return self.leader.lease / 3 if self.idle_poll is None else self.idle_poll
+
+    @property
     def instance_name(self) -> str:
         """This instance's name: as set, or made from the host's."""
         return self.instance or host_instance_name(socket.gethostname())
-
-    @property
-    def local(self) -> bool:
-        """Say whether the store is on this machine: then leases are short."""
-        return self.store is not None and self.store.startswith(("sqlite:", "memory:"))
 
     @property
     def leader(self) -> Timings:
@@ -145,14 +140,6 @@ class Settings(BaseSettings):
     def drain_seconds(self) -> float:
         """What running handlers get to finish in when this instance drains."""
         return DRAIN_LEASES * self.leader.lease if self.drain_timeout is None else self.drain_timeout
-
-    def need_store(self) -> str:
-        """Return the store's URL, or raise ConfigurationError listing the forms."""
-        if self.store is None:
-            raise ConfigurationError(
-                f"WORKER_STORE is not set and has no default: set it (or --store) to {STORE_FORMS}"
-            )
-        return self.store
 
 
 def load_settings(**flags: object) -> Settings:
@@ -206,7 +193,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def _problem(name: str, value: object, given: Mapping[str, object]) -> str:
     info = Settings.model_fields[name]
-    shown = "'***'" if name == "admin_token" else repr(value)
+    shown = "'***'" if name in SECRETS else repr(value)
     where = _where(name, given)
     return f"{where}={shown} must be {hint(info, 'expects')}; for example {variable(name)}={hint(info, 'example')}"
 
@@ -219,6 +206,12 @@ def _contradictions(settings: Settings, given: Mapping[str, object]) -> list[str
             check_instance_name(settings.instance_name if value is None else value)
         except BadName:
             problems.append(_problem(name, value, given))
+    for name in ("endpoint_url", "queue_endpoint_url"):
+        value = getattr(settings, name)
+        if value is not None and not value.startswith(("http://", "https://")):
+            problems.append(_problem(name, value, given))
+    if not re.fullmatch(r"(?:[a-z][a-z0-9]*-){0,10}", settings.queue_prefix) or len(settings.queue_prefix) > 20:
+        problems.append(_problem("queue_prefix", settings.queue_prefix, given))
     lease = settings.lease
     if lease is not None and (settings.store or "").startswith("azure:") and (not 15 <= lease <= 60 or lease % 1):
         problems.append(

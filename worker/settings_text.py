@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from worker.settings import STORE_FORMS, Settings, environment, hint, variable
+from worker.settings import Settings, environment, hint, variable
+from worker.store_settings import STORE_FORMS
 
 _MASK = "********"
 
@@ -37,6 +38,7 @@ def show(settings: Settings, flags: Mapping[str, object]) -> list[Shown]:
         "member_lease": member.lease,
         "member_grace": member.grace,
         "drain_timeout": settings.drain_seconds,
+        "idle_poll": settings.idle_seconds,
     }
     given = {name.upper() for name, value in environment().items() if value}
     lines = []

@@ -131,12 +131,12 @@ class Supervisor:
                 f"this store prefix belongs to fleet {view.fleet!r}, and WORKER_FLEET is {self._ports.fleet!r}: "
                 "set WORKER_FLEET, or give this fleet a prefix of its own in WORKER_STORE"
             )
-        ordered = self._ports.provider.capabilities.ordered
+        keeps_order = self._ports.provider.capabilities.keeps_order
         for spec in self._app.queues.values():
-            if spec.order == "strict" and not ordered:
+            if spec.order == "strict" and not keeps_order(spec.name):
                 raise ConfigurationError(
                     f"queue {spec.name!r} has order='strict', which the queues of {self._ports.provider.url} cannot "
-                    "keep: use order='key', or a store that can (SQLite, SQS FIFO)"
+                    "keep: use order='key', or a store that can (SQLite; SQS, for a queue whose name ends in '.fifo')"
                 )
         for name, count in (await self._planned()).items():
             declared = self._app.queues.get(name)

@@ -53,7 +53,7 @@ class SqliteQueue:
             (queue, int(ordered)),
         )
 
-    def send(self, queue: str, bodies: Sequence[bytes]) -> Sequence[str]:
+    def send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None] = ()) -> Sequence[str]:
         """See `interface.Queue.send`."""
         number, _ = self._find(queue)
         ids = [_message_id() for _ in bodies]
@@ -111,7 +111,7 @@ class SqliteQueue:
         if not self._database.change(f"DELETE FROM messages WHERE {_HELD}", (_number(receipt), receipt, queue)):
             raise self._stale(queue)
 
-    def move(self, queue: str, receipt: str, to: str, body: bytes) -> str:
+    def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
         """See `interface.Queue.move`."""
         target, _ = self._find(to)
         id_ = _message_id()
@@ -141,6 +141,11 @@ class SqliteQueue:
         now = self._now()
         [(total, hidden, oldest)] = self._database.rows(_DEPTH, {"queue": number, "now": now})
         return Depth(total - hidden, hidden, None if oldest is None else max(0.0, now - oldest))
+
+    def retention(self, queue: str) -> float | None:
+        """See `interface.Queue.retention`: nothing is ever forgotten."""
+        self._find(queue)
+        return None
 
     def _visible(self, queue: int, ordered: bool, now: float, limit: int) -> list[int]:
         """Return the numbers of up to `limit` messages that may be received, in the order in which they should be."""

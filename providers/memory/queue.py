@@ -76,7 +76,7 @@ class MemoryQueue:
             found = self._queues.setdefault(queue, _Queue())
             found.ordered = found.ordered or ordered
 
-    def send(self, queue: str, bodies: Sequence[bytes]) -> Sequence[str]:
+    def send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None] = ()) -> Sequence[str]:
         """See `interface.Queue.send`."""
         with self._lock:
             found = self._find(queue)
@@ -117,7 +117,7 @@ class MemoryQueue:
             found = self._reveal(queue)
             del found.messages[self._held(found, receipt).number]
 
-    def move(self, queue: str, receipt: str, to: str, body: bytes) -> str:
+    def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
         """See `interface.Queue.move`."""
         with self._lock:
             found, target = self._reveal(queue), self._find(to)
@@ -139,6 +139,12 @@ class MemoryQueue:
             oldest = next(iter(found.messages.values()), None)
             age = None if oldest is None else max(0.0, self._now() - oldest.enqueued_at)
             return Depth(visible=len(found.messages) - hidden, hidden=hidden, oldest_age=age)
+
+    def retention(self, queue: str) -> float | None:
+        """See `interface.Queue.retention`: nothing is ever forgotten."""
+        with self._lock:
+            self._find(queue)
+            return None
 
     def _find(self, queue: str) -> _Queue:
         try:

@@ -115,7 +115,7 @@ def test_a_lost_answer_is_sent_again_under_the_same_ids(monkeypatch: pytest.Monk
         real = sample.provider.queue.send
         faults: list[Exception] = [Unavailable("busy"), OutcomeUnknown("silence")]
 
-        async def faulty(queue: str, bodies: Sequence[bytes]) -> list[str]:
+        async def faulty(queue: str, bodies: Sequence[bytes], keys: Sequence[str | None]) -> list[str]:
             fault = faults.pop() if faults else None
             if isinstance(fault, Unavailable):
                 raise fault
@@ -136,7 +136,7 @@ def test_a_lost_answer_is_sent_again_under_the_same_ids(monkeypatch: pytest.Monk
 def test_a_store_that_stays_down_ends_the_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sending must not be repeated for ever."""
 
-    async def down(queue: str, bodies: Sequence[bytes]) -> list[str]:
+    async def down(queue: str, bodies: Sequence[bytes], keys: Sequence[str | None]) -> list[str]:
         raise Unavailable("down")
 
     async def test(sample: Sample) -> None:

@@ -14,6 +14,8 @@ from worker.core import election
 from worker.core.election import ACTING, MOVES, IllegalMove, Move, Phase, Renewals, Standing
 from worker.core.timings import RHO, Timings, leader_timings, member_timings
 
+OBSERVER = Expiry.OBSERVER
+
 RATES = st.floats(1 - RHO, 1 + RHO)
 DELAYS = st.floats(0, 100)
 LEASES = st.sampled_from(
@@ -245,13 +247,16 @@ def test_successors_claim_in_their_order(timings: Timings, one: float, two: floa
 @given(LEASES, st.floats(0, 1), st.data())
 def test_followers_cost_little(timings: Timings, start: float, data: st.DataObject) -> None:
     """The two successors look about once per renewal, everybody else once per lease duration."""
-    assert election.next_look(None, True, timings) == election.next_look(2, False, timings) == timings.lease
+    assert election.next_look(None, True, timings, OBSERVER) == timings.lease
+    assert election.next_look(2, False, timings, OBSERVER) == timings.lease
     renewals = 200
     drift = data.draw(st.floats(-0.001, 0.001)) * timings.renew
     now, seen, looks = start * timings.renew, 0, 0
     while now < renewals * (timings.renew + drift):
         version = int(now / (timings.renew + drift))  # how often the holder has renewed by now
-        now += election.next_look(data.draw(st.sampled_from([0, 1])) if looks == 0 else 0, version != seen, timings)
+        now += election.next_look(
+            data.draw(st.sampled_from([0, 1])) if looks == 0 else 0, version != seen, timings, OBSERVER
+        )
         seen, looks = version, looks + 1
     assert looks <= renewals * 1.15 + 10
 
@@ -264,6 +269,6 @@ def test_a_successor_sees_a_renewal_soon_after_it_was_made(timings: Timings, sta
         version = int(now / timings.renew)
         if version != seen:
             ages.append(now - version * timings.renew)
-        now += election.next_look(0, version != seen, timings)
+        now += election.next_look(0, version != seen, timings, OBSERVER)
         seen = version
     assert max(ages[len(ages) // 2 :]) <= timings.renew * (election.EARLY + election.SHIFT) + 1e-6

@@ -107,7 +107,7 @@ def test_strict_order_needs_a_store_that_can() -> None:
     async def test(world: World) -> None:
         app = App()
         app.queue("orders", order="strict")(lambda body: None)
-        with pytest.raises(ConfigurationError, match=r"'orders' has order='strict'.*SQLite, SQS FIFO"):
+        with pytest.raises(ConfigurationError, match=r"'orders' has order='strict'.*SQLite; SQS.*fifo"):
             await Supervisor(app, world.ports(), session="s").run()
         assert world.network.times("queue.ensure") == []
 

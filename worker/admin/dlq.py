@@ -83,10 +83,10 @@ async def replay(provider: Provider, clock: Clock, route: Route, ids: Collection
         target = route.target(letter.letter.envelope.key, id)
         created.add(id)
         try:
-            await provider.queue.move(source, received, target, body)
+            await provider.queue.move(source, received, target, body, letter.letter.envelope.key)
         except NotFound:
             await provider.queue.ensure(target)
-            await provider.queue.move(source, received, target, body)
+            await provider.queue.move(source, received, target, body, letter.letter.envelope.key)
 
     return await _each(provider, route.queue, ids, again, created)
 

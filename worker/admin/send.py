@@ -55,7 +55,7 @@ async def send(
     limit = provider.queue.limit - HEADROOM
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, CHUNK)):
-        batches: dict[str, list[bytes]] = defaultdict(list)
+        batches: dict[str, list[tuple[bytes, str | None]]] = defaultdict(list)
         at = datetime.fromtimestamp(clock.wall(), UTC).isoformat()
         for item in chunk:
             id = clock.token()
@@ -69,23 +69,26 @@ async def send(
                     f"{item.source}: {len(body)} bytes, and the queue takes {limit}; "
                     f"{sent.messages} messages before it were sent"
                 )
-            batches[route.target(own, id)].append(body)
+            batches[route.target(own, id)].append((body, own))
             sent.last_id = id
-        for queue, bodies in batches.items():
-            sent.repeated += await _send_batch(provider, clock, route, queue, bodies)
-            sent.messages += len(bodies)
-            sent.queues[queue] = sent.queues.get(queue, 0) + len(bodies)
+        for queue, batch in batches.items():
+            sent.repeated += await _send_batch(provider, clock, route, queue, batch)
+            sent.messages += len(batch)
+            sent.queues[queue] = sent.queues.get(queue, 0) + len(batch)
             if on_progress is not None:
                 on_progress(sent)
     return sent
 
 
-async def _send_batch(provider: Provider, clock: Clock, route: Route, queue: str, bodies: Sequence[bytes]) -> int:
-    """Send one batch and return how many of its messages may exist twice."""
+async def _send_batch(
+    provider: Provider, clock: Clock, route: Route, queue: str, batch: Sequence[tuple[bytes, str | None]]
+) -> int:
+    """Send one batch of bodies and keys, and return how many of its messages may exist twice."""
+    bodies, keys = [body for body, _ in batch], [key for _, key in batch]
     repeated = 0
     for attempt in itertools.count(1):
         try:
-            await provider.queue.send(queue, bodies)
+            await provider.queue.send(queue, bodies, keys)
             return repeated
         except NotFound as exc:
             if not route.known or attempt >= TRIES:

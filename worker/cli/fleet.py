@@ -63,7 +63,7 @@ def with_fleet(work: Callable[[Fleet], Awaitable[Result]]) -> Result:
     settings = chosen(click.get_current_context())
     store = settings.need_store()
     try:
-        provider = connect(store, total=settings.leader.total, endpoint_url=settings.endpoint_url)
+        provider = connect(store, total=settings.leader.total, options=settings.store_options)
     except Misconfigured as exc:
         raise ConfigurationError(f"WORKER_STORE: {exc}") from exc
 

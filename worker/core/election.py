@@ -142,6 +142,33 @@ def frozen(before: float, after: float, timings: Timings) -> bool:
     return after - before > timings.margin / 2
 
 
+DATE_UNIT = 1.0
+"""Seconds: stores cut the time in their answers to whole ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreClock:
+    """How far ahead of the local clock the store's can have been when it gave the last answer that told its time.
+
+    A machine that was frozen together with all its clocks finds the store's far ahead of where it was. What is
+    compared are the two ends of what is possible (an answer is made between its request's send and its receipt, and
+    its time is cut to seconds), so that slow answers and rounding never look like a freeze. Two answers of one store
+    are compared, never two machines' clocks; and like the own wall clock it may only shorten trust.
+    """
+
+    most: float | None = None  # upper end of (store's clock - local clock); None before the first answer with a time
+
+    def ran_ahead(self, store_time: float | None, received: float, timings: Timings) -> bool:
+        """Say whether an answer shows that the store's clock has run ahead of the local one meanwhile."""
+        if self.most is None or store_time is None:
+            return False
+        return frozen(self.most, store_time - received, timings)
+
+    def answered(self, store_time: float | None, sent: float) -> StoreClock:
+        """Return what is known after an answer to a request that was sent at `sent`."""
+        return self if store_time is None else StoreClock(store_time + DATE_UNIT - sent)
+
+
 # --- when a lease may be claimed --------------------------------------------------------------------------------
 
 
@@ -153,8 +180,12 @@ class Standing:
     since: float  # receipt of the first answer that showed this version
 
     def seen(self, view: LeaseView, received: float) -> Standing:
-        """Return the standing after one more look; the clock restarts only when the version has changed."""
-        same = view.version == self.view.version
+        """Return the standing after one more look.
+
+        The clock restarts when the version has changed, or when the store says for the first time that the lease is
+        free: where it keeps the time itself, that changes no version, and claims are staggered from then on.
+        """
+        same = (view.version, view.free) == (self.view.version, self.view.free)
         return Standing(view, self.since if same else received)
 
 
@@ -195,14 +226,17 @@ EARLY = 0.125
 """Having come too early, it looks again after this much of the renew interval."""
 
 
-def next_look(rank: int | None, changed: bool, timings: Timings) -> float:
+def next_look(rank: int | None, changed: bool, timings: Timings, expiry: Expiry) -> float:
     """Return the seconds until a follower's next look at the lease.
 
-    The first two successors look once per renew interval, just after the expected renewal; all others once per
-    lease duration, so that the cost of followers does not grow with the fleet beyond that.
+    The first two successors look once per renew interval, just after the expected renewal where a look can show it
+    (STORE: it cannot, renewals change nothing that a follower sees); all others once per lease duration, so that the
+    cost of followers does not grow with the fleet beyond that.
     """
     if rank is None or rank > 1:
         return timings.lease
+    if expiry is Expiry.STORE:
+        return timings.renew
     return timings.renew * (1 - SHIFT) if changed else timings.renew * EARLY
 
 
@@ -215,6 +249,7 @@ __all__ = [
     "Phase",
     "Renewals",
     "Standing",
+    "StoreClock",
     "Trust",
     "advance",
     "claim_due",

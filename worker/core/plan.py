@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from providers.interface import BadDocument
-from worker.core.names import partition_name, partition_names
+from worker.core.names import FIFO, partition_name, partition_names
 
 MOST_PARTITIONS: Final = 10_000
 """Partitions of one logical queue that a document may ask for: damage must not make a leader build a huge plan."""
@@ -109,7 +109,9 @@ class Plan:
 
     def queue_of(self, partition: str) -> str | None:
         """Return the logical queue of a partition, or None when no queue of the plan has a partition of that name."""
-        queue, _, number = partition.rpartition("-")
+        fifo = FIFO if partition.endswith(FIFO) else ""
+        stem, _, number = partition.removesuffix(fifo).rpartition("-")
+        queue = stem + fifo
         count = self.queues.get(queue)
         if count is None or not (number.isascii() and number.isdecimal()):
             return None

@@ -47,7 +47,7 @@ class Stage:
         self.bounds = {bound.name: bound for bound in found}
         self.queue, self.sent = queue, 0
         self.fleet = LocalFleet(store, count=count, app=settings.app, env={"WORKER_LOG_LEVEL": "info"})
-        self.provider = connect(store, total=PATIENT, endpoint_url=settings.endpoint_url)
+        self.provider = connect(store, total=PATIENT, options=settings.store_options)
         self.narrator = Narrator()
         self._app = app
         self._runner = asyncio.Runner()
