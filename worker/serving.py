@@ -48,6 +48,7 @@ async def build_ports(
     except Misconfigured as exc:
         raise ConfigurationError(f"WORKER_STORE: {exc}") from exc
     try:
+        await provider.prepare()
         await probe(provider)
     except ProviderError:
         await provider.close()
