@@ -6,7 +6,8 @@
         assert proxy.seen(renewal) ...
 
 Requests are read whole and forwarded byte by byte as they came (signatures hold), on one connection to the store for
-each of the client's. h11 only tells where a message ends; clients that send a request before they have the last answer are not served. What has passed is counted in `proxy.log`.
+each of the client's. h11 only tells where a message ends; a client that sends a request before it has the answer to the
+last one is not served. What has passed is counted in `proxy.log`.
 """
 
 from __future__ import annotations
