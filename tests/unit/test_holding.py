@@ -395,6 +395,19 @@ def test_a_store_whose_clock_ran_ahead_ends_the_trust(capabilities: Capabilities
 
 
 @KINDS
+def test_a_short_freeze_is_seen_however_long_the_term_has_lasted(capabilities: Capabilities) -> None:
+    """Each answer is compared with the one before it: what may have slewed since the claim excuses nothing."""
+
+    async def test(world: World) -> None:
+        world.store.date = lambda: EPOCH + world.loop.true + (4.0 if world.loop.true > 90 else 0.0)
+        lease = await held(world)
+        assert (await lease.keep(120))[-1] is Move.LOST
+        assert world.loop.true <= 90 + world.leader.renew + 4 * LATENCY
+
+    run(test, capabilities=capabilities)
+
+
+@KINDS
 @pytest.mark.parametrize("jump", [-3600.0, -1.0, 0.4])
 def test_a_store_whose_date_jumps_never_lengthens_trust(capabilities: Capabilities, jump: float) -> None:
     """A Date that goes back, or ahead by less than half the margin, changes nothing: trust is that of the last send."""

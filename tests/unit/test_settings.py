@@ -169,6 +169,13 @@ def test_an_account_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in "".join(problems())
 
 
+@pytest.mark.parametrize("name", ["admin_token", "azure_connection_string"])
+def test_a_secret_of_the_wrong_kind_is_not_shown_either(name: str) -> None:
+    """An error about a secret names its variable and never its value."""
+    [line] = problems(**{name: ["hunter2"]})
+    assert line.startswith(f"--{name.replace('_', '-')}='***' must be ")
+
+
 def test_idle_polls_follow_from_the_lease() -> None:
     """An idle queue is looked at every third of a lease at the least, unless a setting says otherwise."""
     assert (load_settings().idle_seconds, load_settings(store="sqlite:///x.db").idle_seconds) == (5, 1)
