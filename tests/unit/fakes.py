@@ -15,10 +15,20 @@ import itertools
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from providers.body import decode, encode
-from providers.interface import Bid, Capabilities, Client, Driver, NotFound, OutcomeUnknown, ProviderError, Unavailable
+from providers.interface import (
+    Bid,
+    Capabilities,
+    Client,
+    Driver,
+    Lease,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    Unavailable,
+)
 from providers.memory import MemoryDriver, MemoryStore
 from providers.memory.driver import CAPABILITIES
 from providers.provider import Provider
@@ -207,8 +217,11 @@ class RecordingDeadMan(SimDeadMan):
 class World:
     """One store and whoever the test lets loose on it."""
 
+    usual: ClassVar[Capabilities] = CAPABILITIES
+    """Of the store where a test does not say; a fixture may change it for all tests of a module."""
+
     lease: float = 15.0
-    capabilities: Capabilities = CAPABILITIES
+    capabilities: Capabilities | None = None
     loop: VirtualLoop = field(default_factory=VirtualLoop)
     said: list[dict[str, Any]] = field(default_factory=list)  # events, each with `at` (true time)
     killed: list[tuple[float, str]] = field(default_factory=list)  # true time, entry of the dead-man's switch
@@ -218,7 +231,7 @@ class World:
         self._awaited: list[tuple[Callable[[], object], asyncio.Future[bool]]] = []
         self.loop.on_step = self._step
         self.store = MemoryStore(now=lambda: EPOCH + self.loop.true)
-        self.driver = SteppedDriver(self.store, capabilities=self.capabilities)
+        self.driver = SteppedDriver(self.store, capabilities=self.capabilities or self.usual)
         self.network = Network(self.loop)
         self.leader: Timings = leader_timings(self.lease)
         self.member: Timings = member_timings(self.leader)
@@ -319,9 +332,17 @@ class World:
     def take_lease(self, holder: str = "rival", term: int = 1, *, role: str = "leader", **changed: Any) -> None:
         """Let somebody else claim the lease now, whoever has it."""
         self.store.leases.break_now(f"leases/{role}")
-        lease = MemoryDriver(self.store, capabilities=self.capabilities).open(self.leader.total).lease(role)
+        lease = self.lease_of(role)
         bid = Bid(holder, f"{holder}-host", "default", term, self.lease, f"nonce of {holder} {term}")
         lease.claim(lease.observe(), replace(bid, **changed))
+
+    def holder(self, role: str = "leader") -> str | None:
+        """Return the session that everybody sees as the lease's holder."""
+        return self.lease_of(role).observe().holder
+
+    def lease_of(self, role: str) -> Lease:
+        """Return a lease, for whoever asks the store directly."""
+        return MemoryDriver(self.store, capabilities=self.driver.capabilities).open(self.leader.total).lease(role)
 
     def bodies(self, queue: str) -> list[bytes]:
         """Return the bodies of all visible messages of a queue."""
