@@ -1,7 +1,7 @@
 """Candidacy: watch the lease until it is due, and claim it.
 
     follow   look at the lease now and then; wait until one version has stood still for long enough
-    claim    compare-and-swap on exactly what was seen; an unclear answer is read back until it is known
+    claim    on condition that it is exactly as seen; an unclear answer is read back until it is known
 
 A candidacy has a session of its own, and ends with a grant or when it is closed. Whoever has held a grant starts
 another one: a session that was trusted once is never trusted again.
@@ -174,7 +174,11 @@ class Candidacy:
     # --- claim ---
 
     async def _claim(self, view: LeaseView, accept: bool = False) -> Won | None:
-        """Ask for the lease, and do not stop asking what became of it until that is known."""
+        """Ask for the lease, and do not stop asking what became of it until that is known.
+
+        Where the store keeps leases, it may refuse although nothing has changed: somebody holds the lease who has not
+        written the record yet, and never will if it has died. Such a claim is repeated once per renew interval.
+        """
         term = view.term
         if not accept:
             term = election.next_term(view.term, await self._duties.known_term(), await self._opener.highest())
@@ -196,13 +200,18 @@ class Candidacy:
                     self._move(Move.REFUSED)
                     return None
                 sent = asked.proven_by(seen.nonce)
-                if sent is not None and seen.nonce is not None:
+                if sent is not None and seen.nonce is not None and seen.holder == self.session and not seen.free:
                     return self._granted(Won(proven(seen, bids[seen.nonce]), sent, offsets[seen.nonce], view))
                 if isinstance(exc, OutcomeUnknown) and seen.version == view.version and not self._closing:
                     await self._clock.sleep(self._timings.total / 8)
                     continue  # not there yet: ask again on the same version, of which only one can win
+                if isinstance(exc, Refused) and seen.version == view.version:
+                    self._hold_back_until = max(self._hold_back_until, self._clock.now() + self._timings.renew)
                 self._move(Move.REFUSED)
                 return None
+            except (Misconfigured, NewerFormat):
+                self._move(Move.REFUSED)
+                raise
             except ProviderError:
                 if len(bids) > 1 and not self._closing:
                     await self._clock.sleep(self._timings.total / 2)

@@ -29,7 +29,7 @@ from worker.core.envelope import BadMessage, Envelope, key_of, unwrap
 from worker.core.names import dead_letter_queue
 from worker.errors import Fenced, Overlapping
 from worker.parsing import parse_body
-from worker.polling import IDLE_FIRST, long_poll
+from worker.polling import IDLE_FIRST, long_poll, next_pause
 from worker.ports import Ports
 from worker.statedoc import partition_state
 
@@ -102,15 +102,16 @@ class Consumer:
                 continue
             if not await self._slot():
                 break
+            wait = 0.0 if self._share.slots.locked() else long_poll(self._ports)  # the last slot is not for waiting
             try:
-                found = await self._receive_one() if self._may_receive() else False
+                found = await self._receive_one(wait) if self._may_receive() else False
             finally:
                 self._share.slots.release()
             if found:
                 idle = IDLE_FIRST
             else:
-                await self._pause(idle * (0.75 + self._ports.clock.random() / 2))
-                idle = min(self._ports.idle_poll, idle * 2)
+                await self._pause(idle * (0.75 + self._ports.clock.random() / 4))
+                idle = next_pause(idle, wait, self._ports)
 
     async def _slot(self) -> bool:
         """Wait for a free slot; False when stopped first: other partitions' handlers must not hold up a release."""
@@ -137,9 +138,9 @@ class Consumer:
     async def _pause(self, seconds: float) -> None:
         await wait_for(self._stopping, seconds)
 
-    async def _receive_one(self) -> bool:
+    async def _receive_one(self, wait: float) -> bool:
         try:
-            messages = await self._queue.receive(self.partition, 1, self._hide_for, long_poll(self._ports))
+            messages = await self._queue.receive(self.partition, 1, self._hide_for, wait)
         except NotFound:
             await self._ensure()
             return False
@@ -249,7 +250,7 @@ class Consumer:
         letter = dead_letter(received.body, failure, id=id, key=key, limit=self._queue.limit)
         to = dead_letter_queue(self._spec.name)
         try:
-            await self._queue.move(self.partition, replace(received, receipt=held.receipt), to, letter)
+            await self._queue.move(self.partition, replace(received, receipt=held.receipt), to, letter, key)
         except NotFound:
             await self._attempt(self._queue.ensure(to))
             return  # it is visible again later, and then goes there

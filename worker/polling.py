@@ -11,6 +11,14 @@ LONG_POLL = 20.0
 """Longest wait of a poll in the store, in seconds, where it has long polls."""
 
 
+def next_pause(pause: float, waited: float, ports: Ports) -> float:
+    """Return the pause after one more empty poll, in seconds, given the last one and how long the poll waited.
+
+    A message that comes during a pause waits for its end; during a wait in the store it does not.
+    """
+    return min(IDLE_FIRST if waited > 0 else pause * 2, ports.idle_poll)
+
+
 def long_poll(ports: Ports) -> float:
     """Return how long a poll waits in the store, in seconds; 0 where it cannot.
 

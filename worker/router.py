@@ -15,7 +15,7 @@ from worker.clock import Clock
 from worker.core.dead_letter import Failure, dead_letter
 from worker.core.envelope import BadMessage, check_key, key_of, unwrap, wrap
 from worker.core.names import dead_letter_queue, partition_index, partition_name
-from worker.polling import IDLE_FIRST, long_poll
+from worker.polling import IDLE_FIRST, long_poll, next_pause
 from worker.ports import Ports
 
 BATCH = 10
@@ -34,7 +34,7 @@ async def route(spec: QueueSpec, partitions: Count, ports: Ports) -> None:
             await ports.clock.sleep(ports.leader.renew)
             continue
         moved = await _route_batch(spec, partitions, ports)
-        idle = IDLE_FIRST if moved else min(ports.idle_poll, idle * 2)
+        idle = IDLE_FIRST if moved else next_pause(idle, long_poll(ports), ports)
         if not moved:
             await ports.clock.sleep(idle)
 

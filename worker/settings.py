@@ -210,7 +210,7 @@ def _contradictions(settings: Settings, given: Mapping[str, object]) -> list[str
         value = getattr(settings, name)
         if value is not None and not value.startswith(("http://", "https://")):
             problems.append(_problem(name, value, given))
-    if not re.fullmatch(r"(?:[a-z][a-z0-9]*-){0,10}", settings.queue_prefix) or len(settings.queue_prefix) > 20:
+    if not re.fullmatch(r"(?:[a-z](?:-?[a-z0-9])*-)?", settings.queue_prefix) or len(settings.queue_prefix) > 20:
         problems.append(_problem("queue_prefix", settings.queue_prefix, given))
     lease = settings.lease
     if lease is not None and (settings.store or "").startswith("azure:") and (not 15 <= lease <= 60 or lease % 1):

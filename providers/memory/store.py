@@ -1,12 +1,18 @@
-"""One simulated store: documents with versions that are never reused. Deterministic, and safe for threads."""
+"""One simulated store: documents with versions that are never reused. Deterministic, and safe for threads.
+
+Whether it keeps leases itself is a matter of the driver's capabilities; where nobody asks for one, nothing is leased.
+"""
 
 from __future__ import annotations
 
+import math
 import threading  # noqa: TID251 - a lock only: the store is shared, and starts no thread
 from bisect import bisect_left, insort
 from collections.abc import Callable
+from dataclasses import replace
 
 from providers.interface import Document, NotFound, Page, Refused, Stamp, Version
+from providers.memory.leases import MemoryLeases
 from providers.memory.queue import MemoryQueue
 
 PAGE = 1000
@@ -14,19 +20,38 @@ PAGE = 1000
 
 
 class MemoryStore:
-    """What all clients of one simulated store share. `now` is its wall clock, in Unix seconds."""
+    """What all clients of one simulated store share. `now` is its clock, in Unix seconds.
 
-    def __init__(self, *, now: Callable[[], float] = lambda: 0.0, page: int = PAGE) -> None:
+    `date` is the time that it tells in its answers, cut to whole seconds; by default it tells none.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float] = lambda: 0.0,
+        date: Callable[[], float] | None = None,
+        page: int = PAGE,
+    ) -> None:
+        self.date = date
         self.lock = threading.RLock()
-        self.documents = MemoryDocuments(self.lock, page)
+        self.leases = MemoryLeases(self.lock, now)
+        self.documents = MemoryDocuments(self.lock, self.leases, self.time, page)
         self.queue = MemoryQueue(self.lock, now)
+
+    def time(self) -> float | None:
+        """Return what an answer of now says about the store's wall clock."""
+        return None if self.date is None else float(math.floor(self.date()))
 
 
 class MemoryDocuments:
     """`interface.Documents` in a dictionary. Two equal bodies are two versions: versions only count up."""
 
-    def __init__(self, lock: threading.RLock, page: int) -> None:
+    def __init__(
+        self, lock: threading.RLock, leases: MemoryLeases, time: Callable[[], float | None], page: int
+    ) -> None:
         self._lock = lock
+        self._leases = leases
+        self._time = time
         self._page = page
         self._writes = 0
         self._keys: list[str] = []  # sorted
@@ -38,7 +63,9 @@ class MemoryDocuments:
             found = self._found.get(key)
         if found is None:
             raise NotFound(f"there is no document {key}")
-        return None if found.stamp.version == unless else found
+        if found.stamp.version == unless:
+            return None
+        return replace(found, stamp=replace(found.stamp, store_time=self._time()))
 
     def create(self, key: str, body: bytes) -> Stamp:
         """See `interface.Documents.create`."""
@@ -52,12 +79,15 @@ class MemoryDocuments:
         """See `interface.Documents.replace`."""
         with self._lock:
             self._compare(old)
+            self._leases.check_write(old.key)
             return self._write(old.key, body)
 
     def delete(self, old: Stamp) -> None:
         """See `interface.Documents.delete`."""
         with self._lock:
             self._compare(old)
+            self._leases.check_write(old.key)
+            self._leases.written(old.key)
             del self._found[old.key]
             del self._keys[bisect_left(self._keys, old.key)]
 
@@ -79,6 +109,7 @@ class MemoryDocuments:
 
     def _write(self, key: str, body: bytes) -> Stamp:
         self._writes += 1
+        self._leases.written(key)
         stamp = Stamp(key, Version(f"v{self._writes}"))
         self._found[key] = Document(stamp, bytes(body))
-        return stamp
+        return replace(stamp, store_time=self._time())

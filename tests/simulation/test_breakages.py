@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
-from providers.interface import Bid, Grant, LeaseView
+from providers.interface import Bid, Expiry, Grant, LeaseView, Stamp, Version
 from providers.lease_on_documents import LeaseOnDocuments
+from providers.memory.native import NativeLease
 from worker import member
+from worker.clock import wait_for
 from worker.core import election, planner
+from worker.core.election import Move
 from worker.core.facts import Facts
 from worker.core.plan import Plan
 from worker.fenced import FencedDocument
@@ -31,6 +34,7 @@ SEEDS = range(100)
 """Seeds that a breakage gets to show itself in."""
 
 Patch = pytest.MonkeyPatch
+OBSERVER, STORE = Expiry.OBSERVER, Expiry.STORE
 
 
 def deadline_stamped_after_the_answer(patch: Patch) -> None:
@@ -110,27 +114,70 @@ def generations_begin_again(patch: Patch) -> None:
     patch.setattr(PlanDocument, "seal", broken)
 
 
+def renewed_past_the_deadline(patch: Patch) -> None:
+    """A leader that renews to find out whether it still leads: an expired lease lets its old id, and trust is back."""
+
+    async def keep(self: Holding, term: Term) -> Move | None:
+        now = self._clock.now()
+        if now >= self._next_send:
+            return await self._renew(term)
+        await wait_for(term.changed, self._next_send - now)
+        return None
+
+    def renewed(self: Holding, term: Term, grant: Grant, sent: float) -> Move:
+        self._grant, self._next_send = grant, sent + self._timings.renew
+        term.trust = election.trust_from(self._clock.now(), self._timings)
+        return Move.RENEWED
+
+    patch.setattr(Holding, "keep", keep)
+    patch.setattr(Holding, "_renewed", renewed)
+
+
+def one_lease_id_for_all(patch: Patch) -> None:
+    """The same lease id for every session, and records written over whatever is there (pitfall 8)."""
+    write = NativeLease._write
+
+    def acquire(self: NativeLease, version: Version, id: str, seconds: float) -> None:
+        self._leases.acquire(self._key, id, seconds)
+
+    def over(self: NativeLease, version: Version, id: str, body: bytes) -> Stamp:
+        found = self._read()
+        assert found is not None
+        return write(self, found.stamp.version, id, body)
+
+    patch.setattr(NativeLease, "_id", lambda self, session: "host")
+    patch.setattr(NativeLease, "_acquire", acquire)
+    patch.setattr(NativeLease, "_write", over)
+
+
 BREAKAGES = [
-    generations_begin_again,
-    deadline_stamped_after_the_answer,
-    grant_before_release,
-    term_reset,
-    verdict_without_sessions,
-    fenced_document_opened_without_rewriting,
-    follower_without_patience,
-    no_dead_man,
+    (generations_begin_again, OBSERVER),
+    (deadline_stamped_after_the_answer, OBSERVER),
+    (deadline_stamped_after_the_answer, STORE),
+    (grant_before_release, OBSERVER),
+    (term_reset, OBSERVER),
+    (verdict_without_sessions, OBSERVER),
+    (fenced_document_opened_without_rewriting, OBSERVER),
+    (follower_without_patience, OBSERVER),
+    (no_dead_man, OBSERVER),
+    (no_dead_man, STORE),
+    (renewed_past_the_deadline, STORE),
+    (one_lease_id_for_all, STORE),
 ]
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.__name__)
+@pytest.mark.parametrize("breakage, expiry", BREAKAGES, ids=lambda part: getattr(part, "__name__", str(part)))
 def test_a_breakage_is_caught(
-    breakage: Callable[[Patch], None], monkeypatch: Patch, record_property: Callable[[str, object], None]
+    breakage: Callable[[Patch], None],
+    expiry: Expiry,
+    monkeypatch: Patch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Some seed within the bound breaks a promise, and says which one, with a seed that replays."""
     breakage(monkeypatch)
     for seed in SEEDS:
         try:
-            FleetSim(seed, profile=Profile.HARD).run()
+            FleetSim(seed, profile=Profile.HARD, expiry=expiry).run()
         except SimulationFailed as exc:
             found = str(exc).splitlines()[0]
             assert re.match(rf"seed {seed}: ", found)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from providers.interface import Expiry
 from worker.core import bounds
 from worker.core.timings import Timings, leader_timings, member_timings
 from worker.testing.fleet import FleetSim
@@ -19,22 +20,34 @@ from worker.testing.weather import CLEAR
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("seed", range(100, 130))
-def test_a_fleet_keeps_its_promises(seed: int) -> None:
+KINDS = pytest.mark.parametrize("expiry", list(Expiry), ids=lambda expiry: expiry.value)
+"""Who decides that a lease has run out: the store or its observers."""
+
+
+@KINDS
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_a_fleet_keeps_its_promises(seed: int, expiry: Expiry) -> None:
     """Whatever a seed brings, no promise is broken at any step, and afterwards the fleet is whole and drains."""
-    FleetSim(seed).run()
+    FleetSim(seed, expiry=expiry).run()
 
 
+@KINDS
 @pytest.mark.parametrize("seed", range(10))
-def test_a_fleet_keeps_its_promises_in_hard_times(seed: int) -> None:
+def test_a_fleet_keeps_its_promises_in_hard_times(seed: int, expiry: Expiry) -> None:
     """Slow answers, stuttering leaders and writes that outlive their writer break no promise."""
-    FleetSim(seed, profile=Profile.HARD).run()
+    FleetSim(seed, profile=Profile.HARD, expiry=expiry).run()
 
 
+def test_seeds_take_turns_between_the_kinds_of_store() -> None:
+    """A run over consecutive seeds covers both kinds of store without being told to."""
+    assert {FleetSim(seed).run().expiry for seed in range(2)} == set(Expiry)
+
+
+@KINDS
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("kind, bound", [("crash", bounds.failover), ("step-down", bounds.hand_over)])
 def test_a_leader_is_replaced_within_the_printed_bound(
-    seed: int, kind: str, bound: Callable[[Timings, Timings], bounds.Bound]
+    seed: int, kind: str, bound: Callable[[Timings, Timings], bounds.Bound], expiry: Expiry
 ) -> None:
     """After a crash or a step-down the next leader is elected within what `worker bounds` prints."""
     lease = (3.0, 15.0)[seed % 2]
@@ -42,7 +55,7 @@ def test_a_leader_is_replaced_within_the_printed_bound(
     at = 8 * lease + seed * lease / 12
     rates = [(0.9, 1.0, 1.1)[(seed + number) % 3] for number in range(3)]
     events = Schedule(CLEAR, [], rates, [Fault(at, kind, leader=True)], [])
-    sim = FleetSim(seed, instances=3, lease=lease, duration=16 * lease, events=events)
+    sim = FleetSim(seed, instances=3, lease=lease, duration=16 * lease, events=events, expiry=expiry)
     sim.run()
     elected = [entry.at for entry in sim.timeline.entries if entry.event == "leader.elected"]
     ended = {"crash": "[end]", "step-down": "leader.stepped_down"}[kind]

@@ -11,14 +11,24 @@ an exception handler of the loop has heard, other than what was expected, fails 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from providers.body import decode, encode
-from providers.interface import Bid, Capabilities, Client, Driver, NotFound, OutcomeUnknown, ProviderError, Unavailable
-from providers.lease_on_documents import LeaseOnDocuments
+from providers.interface import (
+    Bid,
+    Capabilities,
+    Client,
+    Driver,
+    Lease,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    Unavailable,
+)
 from providers.memory import MemoryDriver, MemoryStore
 from providers.memory.driver import CAPABILITIES
 from providers.provider import Provider
@@ -30,6 +40,7 @@ from worker.testing.deadman import SimDeadMan
 from worker.testing.handlers import SimHandlers
 from worker.testing.loop import VirtualLoop
 from worker.testing.node import LocalClock, Node
+from worker.testing.steps import SteppedDriver
 
 T = TypeVar("T")
 
@@ -46,6 +57,7 @@ class Fate:
     error: ProviderError | None = None  # answered instead of being applied
     before: Callable[[], object] | None = None  # called just before it is applied
     after: Callable[[], object] | None = None  # called just after it was applied
+    parts: int | None = None  # of a call of several requests: how many are sent before its sender falls silent
 
 
 FINE = Fate()
@@ -103,6 +115,20 @@ class Network:
         return FINE
 
 
+class _Silent(Exception):
+    """The sender of a call of several requests sends no more."""
+
+
+def _sent(steps: Generator[None, None, Any], parts: int | None) -> Any:
+    """Send the requests of one call, all at one instant, and return what it returns."""
+    for _ in itertools.count() if parts is None else range(parts):
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+    raise _Silent
+
+
 class ScriptedLane:
     """A `providers.lanes.Lane` whose requests meet the fate that the test has written for them."""
 
@@ -129,6 +155,10 @@ class ScriptedLane:
             if error is None:
                 try:
                     value = function(self._driver.open(total))
+                    if isinstance(value, Generator):
+                        value = _sent(value, fate.parts)
+                except _Silent:
+                    return
                 except Exception as exc:  # the caller's to see, as on the real lane
                     error = exc  # type: ignore[assignment] # any exception
             if fate.after is not None:
@@ -187,8 +217,11 @@ class RecordingDeadMan(SimDeadMan):
 class World:
     """One store and whoever the test lets loose on it."""
 
+    usual: ClassVar[Capabilities] = CAPABILITIES
+    """Of the store where a test does not say; a fixture may change it for all tests of a module."""
+
     lease: float = 15.0
-    capabilities: Capabilities = CAPABILITIES
+    capabilities: Capabilities | None = None
     loop: VirtualLoop = field(default_factory=VirtualLoop)
     said: list[dict[str, Any]] = field(default_factory=list)  # events, each with `at` (true time)
     killed: list[tuple[float, str]] = field(default_factory=list)  # true time, entry of the dead-man's switch
@@ -198,7 +231,7 @@ class World:
         self._awaited: list[tuple[Callable[[], object], asyncio.Future[bool]]] = []
         self.loop.on_step = self._step
         self.store = MemoryStore(now=lambda: EPOCH + self.loop.true)
-        self.driver = MemoryDriver(self.store, capabilities=self.capabilities)
+        self.driver = SteppedDriver(self.store, capabilities=self.capabilities or self.usual)
         self.network = Network(self.loop)
         self.leader: Timings = leader_timings(self.lease)
         self.member: Timings = member_timings(self.leader)
@@ -298,9 +331,18 @@ class World:
 
     def take_lease(self, holder: str = "rival", term: int = 1, *, role: str = "leader", **changed: Any) -> None:
         """Let somebody else claim the lease now, whoever has it."""
-        lease = LeaseOnDocuments(self.store.documents, role)
+        self.store.leases.break_now(f"leases/{role}")
+        lease = self.lease_of(role)
         bid = Bid(holder, f"{holder}-host", "default", term, self.lease, f"nonce of {holder} {term}")
         lease.claim(lease.observe(), replace(bid, **changed))
+
+    def holder(self, role: str = "leader") -> str | None:
+        """Return the session that everybody sees as the lease's holder."""
+        return self.lease_of(role).observe().holder
+
+    def lease_of(self, role: str) -> Lease:
+        """Return a lease, for whoever asks the store directly."""
+        return MemoryDriver(self.store, capabilities=self.driver.capabilities).open(self.leader.total).lease(role)
 
     def bodies(self, queue: str) -> list[bytes]:
         """Return the bodies of all visible messages of a queue."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
 
-from providers.interface import Heir, Misconfigured, NewerFormat, OutcomeUnknown
+from providers.interface import Bid, Capabilities, Heir, Misconfigured, NewerFormat, OutcomeUnknown
+from providers.memory.driver import CAPABILITIES, KEEPS_LEASES
 from tests.unit.fakes import ANSWER_LOST, DOWN, LATENCY, LOST, Fate, World, late, run, simulated, stray
 from worker.candidacy import Candidacy, Candidate, Won
 from worker.core import election
@@ -406,3 +408,227 @@ async def test_being_observed_is_said_once(world: World) -> None:
     standing = Standing(world)
     await standing.win()
     assert [(said["term"], said["leader"]) for said in world.heard("leader.observed")] == [(4, "rival-host")]
+
+
+# --- where the store keeps leases itself ---
+
+
+def held_by(world: World, holder: str, seconds: float = 15.0) -> None:
+    """Let somebody acquire the lease now and never write the record: a claim of which only a part has happened."""
+    world.store.leases.acquire("leases/leader", f"id of {holder}", seconds)
+
+
+@pytest.mark.parametrize("rank, least, most", [(0, 15.0, 18.6), (1, 16.5, 20.1), (None, 18.0, 33.6)])
+def test_a_kept_lease_is_claimed_when_the_store_says_that_it_is_free(
+    rank: int | None, least: float, most: float
+) -> None:
+    """No one claims before the lease has run out in the store, and from then on claims are staggered by rank."""
+
+    async def test(world: World) -> None:
+        world.take_lease(term=4)
+        won = await Standing(world, rank=rank).win()
+        assert won.grant.term == 5
+        assert least <= world.loop.true <= most
+        assert len(world.network.times("lease.claim")) == 1
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+def test_claims_of_a_kept_lease_are_staggered_from_its_expiry() -> None:
+    """The first successor wins against the second and all others who saw the same version for as long as it did."""
+
+    async def test(world: World) -> None:
+        for _ in range(6):
+            world.take_lease(term=world.get("leases/leader")["term"] + 1 if world.has("leases/leader") else 1)
+            three = [Standing(world, who, rank=rank) for who, rank in (("c", None), ("b", 1), ("a", 0))]
+            tasks = [asyncio.create_task(one.candidacy.win()) for one in three]
+            await world.until(lambda: any(task.done() for task in tasks), 60)  # noqa: B023 - waited for in this round
+            assert tasks[2].done()
+            for one in three:
+                one.candidacy.close()
+            await asyncio.wait(tasks)
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("rank, most", [(0, 1300), (1, 1300), (2, 300), (None, 300)])
+def test_following_a_kept_lease_costs_little(rank: int | None, most: int) -> None:
+    """In an hour with one leader a successor asks at most 1,300 times, and every other follower at most 300 times."""
+
+    async def test(world: World) -> None:
+        world.take_lease(duration=4000.0)
+        with pytest.raises(TimeoutError):
+            await Standing(world, rank=rank).win(within=3600.0)
+        assert len(world.network.sent) <= most
+        assert len(world.network.sent) >= most / 1.3
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("parts", [1, 2], ids=["created", "acquired"])
+def test_a_claim_that_stopped_half_way_is_finished_by_the_same_session(parts: int) -> None:
+    """An object without a record, or a lease whose record was never written, holds up its own claimant for a moment."""
+
+    async def test(world: World) -> None:
+        world.network.next("lease.claim", Fate(parts=parts))
+        won = await Standing(world).win()
+        assert won.grant.term == 1
+        assert world.loop.true <= 2 * world.leader.total
+        assert world.get("leases/leader")["holder"] == "a.1"
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+def test_a_lease_acquired_over_an_old_record_is_finished_by_the_same_session() -> None:
+    """When the answer to the acquisition is lost, the same request is sent again, and the record then written."""
+
+    async def test(world: World) -> None:
+        world.take_lease(term=4)
+        world.store.leases.break_now("leases/leader")
+        world.network.next("lease.claim", Fate(parts=1))
+        won = await Standing(world).win()
+        asked = world.network.times("lease.claim")
+        assert len(asked) == 2
+        assert won.sent == pytest.approx(asked[-1] + 1000)
+        assert won.grant.term == 5
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("record", ["old", "none", "mine"])
+def test_a_lease_whose_holder_never_wrote_its_record_is_waited_for(record: str) -> None:
+    """Held by nobody knows whom, it is neither stormed with claims nor waited for longer than it lasts."""
+
+    async def test(world: World) -> None:
+        standing = Standing(world)
+        if record == "none":
+            world.store.documents.create("leases/leader", b"")
+        else:
+            world.take_lease("a.1" if record == "mine" else "rival.1", term=4)
+            world.store.leases.break_now("leases/leader")
+        held_by(world, "rival.2")
+        await standing.win()
+        assert 15.0 <= world.loop.true <= 15.0 + 2 * world.leader.renew + world.leader.jitter + world.leader.total
+        assert len(world.network.times("lease.claim")) <= 7
+        assert len(world.network.sent) <= 45
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+def test_a_kept_claim_that_landed_unanswered_is_found_by_its_record() -> None:
+    """The nonce in the record proves the claim, and the grant renews, resigns and hands over like any other."""
+
+    async def test(world: World) -> None:
+        world.network.next("lease.claim", ANSWER_LOST)
+        standing = Standing(world)
+        won = await standing.win()
+        (asked,) = world.network.times("lease.claim")
+        assert won.sent == pytest.approx(asked + 1000)
+        lease = standing.provider.lease("leader")
+        await lease.resign(await lease.renew(won.grant, "fresh"), "last")
+        assert (await lease.observe()).free
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+def test_a_claim_whose_lease_was_broken_since_is_not_a_grant() -> None:
+    """A record that shows my nonce is no proof once the store says that the lease is free: somebody broke it."""
+
+    async def test(world: World) -> None:
+        broken = Fate(back=None, after=lambda: world.store.leases.break_now("leases/leader"))
+        world.network.next("lease.claim", broken)
+        won = await Standing(world).win()
+        assert won.grant.term == 2
+        assert len(world.network.times("lease.claim")) == 2
+        assert (await world.provider.lease("leader").observe()).free is False
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+def test_a_kept_claim_whose_fate_is_learnt_too_late_is_claimed_anew() -> None:
+    """A grant known only after its stop time is none: the same session asks again, under the same lease id."""
+
+    async def test(world: World) -> None:
+        world.network.next("lease.claim", ANSWER_LOST)
+        standing = Standing(world)
+        world.at(0.5, lambda: world.network.always("lease.observe", DOWN))
+        world.at(12.0, lambda: world.network.always("lease.observe", None))
+        won = await standing.win()
+        assert won.grant.term == 2
+        assert world.loop.true < 12.0 + 5
+        assert election.trust_from(won.sent, world.leader).stop_at > world.clock.now()
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+def test_a_late_claim_of_a_session_changes_nothing() -> None:
+    """An acquisition that arrives when its session has long claimed again is refused, whoever holds the lease then."""
+
+    async def test(world: World) -> None:
+        world.take_lease(term=4)
+        world.store.leases.break_now("leases/leader")
+        world.network.next("lease.claim", stray(30.0))
+        standing = Standing(world)
+        won = await standing.win()
+        await standing.provider.lease("leader").resign(won.grant, "last")
+        before = world.raw("leases/leader")
+        await world.passes(40.0)
+        assert (await world.provider.lease("leader").observe()).free
+        assert world.raw("leases/leader") == before
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("parts", [1, None], ids=["half", "whole"])
+def test_an_heir_of_a_kept_lease_takes_over(parts: int | None) -> None:
+    """The heir accepts in the handed term; after half a hand-over it waits no longer than the lease lasts."""
+
+    async def test(world: World) -> None:
+        giver, standing = world.provider_of("x").lease("leader"), Standing(world)
+        bid = Bid("x.1", "x", "default", 5, world.lease, "x-nonce")
+        grant = await giver.claim(await giver.observe(), bid)
+        heir = standing.candidacy.become_heir()
+        task = asyncio.create_task(standing.win())
+        await world.passes(1.0)
+        world.network.next("x:lease.hand_over", Fate(parts=parts))
+        begun = world.loop.true
+        with suppress(OutcomeUnknown):
+            await giver.hand_over(grant, heir, "x-last")
+        await world.until(task.done, 40)
+        assert task.result().grant.term == 6
+        limit = 0.2 if parts is None else world.lease + world.leader.renew + world.leader.jitter
+        assert world.loop.true - begun <= limit
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("fate", [ANSWER_LOST, late(30), LOST, Fate(parts=1)], ids=str)
+def test_an_heirs_lost_answer_of_a_kept_lease_is_read_back(fate: Fate) -> None:
+    """An acceptance that is unclear, or of which only the acquisition has happened, is found or sent again."""
+
+    async def test(world: World) -> None:
+        giver, standing = world.provider_of("x").lease("leader"), Standing(world)
+        bid = Bid("x.1", "x", "default", 5, world.lease, "x-nonce")
+        grant = await giver.claim(await giver.observe(), bid)
+        await giver.hand_over(grant, standing.candidacy.become_heir(), "x-last")
+        world.network.next("lease.accept", fate)
+        assert (await standing.win()).grant.term == 6
+        assert not world.get("leases/leader")["handed"]
+        assert world.loop.true <= 3 * world.leader.total
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, KEEPS_LEASES], ids=["observer", "store"])
+def test_a_permission_lost_after_an_unclear_claim_is_reported(capabilities: Capabilities) -> None:
+    """A claim that was unclear and then is forbidden is said and given up, not repeated in silence for ever."""
+
+    async def test(world: World) -> None:
+        world.network.next("lease.claim", LOST)
+        world.network.always("lease.claim", Fate(error=Misconfigured("no permission")))
+        world.at(60.0, lambda: world.network.always("lease.claim", None))
+        await Standing(world).win()
+        assert any("no permission" in problem for problem in world.problems)
+        assert len(world.network.times("lease.claim")) <= 8
+
+    run(test, capabilities=capabilities)

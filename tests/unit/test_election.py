@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import floor
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from providers.interface import Expiry, LeaseView, Version
 from worker.core import election
-from worker.core.election import ACTING, MOVES, IllegalMove, Move, Phase, Renewals, Standing
+from worker.core.election import ACTING, DATE_UNIT, MOVES, IllegalMove, Move, Phase, Renewals, Standing, StoreClock
 from worker.core.timings import RHO, Timings, leader_timings, member_timings
 
 OBSERVER = Expiry.OBSERVER
@@ -188,6 +189,58 @@ def test_a_wall_clock_shortens_trust_and_never_lengthens_it(timings: Timings, be
         assert frozen == (growth > timings.margin / 2)
 
 
+# --- the store's clock ---
+
+
+def answers(
+    timings: Timings, rate: float, gap: float, delays: tuple[float, float, float, float], frozen: float = 0.0
+) -> tuple[StoreClock, float, float]:
+    """Return what one answer told, and the time in a second one and its receipt, on a local clock of this rate.
+
+    `delays` are true seconds: there and back of the first request, then of the second, which is sent `gap` after the
+    first. The local clock, and it alone, stands still for `frozen` seconds in between.
+    """
+    there, _, there_again, back_again = delays
+    first = float(floor(1_750_000_000.25 + there))
+    applied = gap + frozen + there_again
+    second = float(floor(1_750_000_000.25 + applied))
+    received = (applied + back_again - frozen) * rate
+    return StoreClock().answered(first, 0.0), second, received
+
+
+DELAY = st.floats(0, 2)
+
+
+@given(LEASES, RATES, st.floats(0, 60), st.tuples(DELAY, DELAY, DELAY, DELAY))
+def test_honest_clocks_are_never_taken_for_a_freeze(
+    timings: Timings, rate: float, gap: float, delays: tuple[float, float, float, float]
+) -> None:
+    """A local clock slow or fast by up to rho against the store's proves nothing, for any latency and rounding."""
+    known, store_time, received = answers(timings, rate, gap, delays)
+    assert not known.ran_ahead(store_time, received, timings)
+
+
+@given(LEASES, st.floats(0, 60), st.tuples(DELAY, DELAY, DELAY, DELAY), st.floats(0.001, 1000))
+def test_a_freeze_of_all_own_clocks_is_caught(
+    timings: Timings, gap: float, delays: tuple[float, float, float, float], beyond: float
+) -> None:
+    """A freeze longer than half the margin, two roundings, the requests' ways and rho of the time is always seen."""
+    ways = delays[0] + delays[3]
+    slewed = (gap + delays[2] + delays[3]) * RHO / (1 - RHO)
+    frozen = timings.margin / 2 + 2 * DATE_UNIT + ways + slewed + beyond
+    known, store_time, received = answers(timings, 1.0, gap, delays, frozen)
+    assert known.ran_ahead(store_time, received, timings)
+
+
+def test_a_store_that_does_not_tell_its_time_proves_nothing() -> None:
+    """Without a time in both answers there is nothing to compare, and what was known stays known."""
+    timings = leader_timings(15)
+    assert not StoreClock().ran_ahead(1e9, 0.0, timings)
+    known = StoreClock().answered(1e9, 5.0)
+    assert not known.ran_ahead(None, 100.0, timings)
+    assert known.answered(None, 50.0) == known
+
+
 # --- when a lease may be claimed ---
 
 
@@ -198,6 +251,15 @@ def test_the_clock_of_a_standing_lease_restarts_only_when_its_version_changes() 
     assert standing.seen(view(V2), 20.0).since == 20.0
     assert standing.seen(LeaseView(version=None), 20.0).since == 20.0
     assert standing.seen(view(renewals=9), 20.0).view.renewals == 9
+
+
+def test_the_clock_restarts_when_the_store_says_that_the_lease_is_free() -> None:
+    """An expiry that changes no version begins the wait in which claims are staggered, and so does its end."""
+    held = Standing(view(), since=10.0)
+    free = held.seen(view(free=True), 20.0)
+    assert free.since == 20.0
+    assert free.seen(view(free=True), 30.0).since == 20.0
+    assert free.seen(view(), 30.0).since == 30.0
 
 
 @pytest.mark.parametrize(
@@ -272,3 +334,12 @@ def test_a_successor_sees_a_renewal_soon_after_it_was_made(timings: Timings, sta
         now += election.next_look(0, version != seen, timings, OBSERVER)
         seen = version
     assert max(ages[len(ages) // 2 :]) <= timings.renew * (election.EARLY + election.SHIFT) + 1e-6
+
+
+@given(LEASES, st.booleans())
+def test_a_store_that_keeps_leases_is_asked_once_per_interval(timings: Timings, changed: bool) -> None:
+    """No look can show a renewal there: the two successors ask once per renew interval, all others once per lease."""
+    for rank in (0, 1):
+        assert election.next_look(rank, changed, timings, Expiry.STORE) == timings.renew
+    for rank_of_others in (2, None):
+        assert election.next_look(rank_of_others, changed, timings, Expiry.STORE) == timings.lease

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.interface import Heir, Misconfigured, Unavailable
+from providers.memory.driver import CAPABILITIES, KEEPS_LEASES
 from tests.unit.fakes import ANSWER_LOST, DOWN, LOST, Fate, RecordingDeadMan, World, late, run, simulated, stray
 from worker.candidacy import Candidate
 from worker.core.election import Phase
@@ -21,6 +22,12 @@ from worker.opening import term_key
 from worker.term import Term
 from worker.testing.clock import SimClock
 from worker.testing.node import Node
+
+
+@pytest.fixture(autouse=True, params=[CAPABILITIES, KEEPS_LEASES], ids=["observer", "store"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever holds for an elector holds on both kinds of store."""
+    monkeypatch.setattr(World, "usual", request.param)
 
 
 class Work:
@@ -207,7 +214,7 @@ def test_a_term_that_cannot_be_opened_at_all_is_given_back(error: BaseException)
     async def test(world: World) -> None:
         one = Instance(world)
         one.work.seal_errors = [error]
-        await world.until(lambda: world.has("leases/leader") and world.get("leases/leader")["holder"] is None, 5)
+        await world.until(lambda: world.has("leases/leader") and world.holder() is None, 5)
         resigned = world.loop.true
         await one.leads(60)
         assert world.loop.true - resigned >= world.leader.lease - 0.1
@@ -301,7 +308,7 @@ async def test_work_has_ended_before_the_lease_is_given_back(world: World) -> No
     world.network.always("lease.resign", Fate(before=lambda: ended.append(one.work.acting is None)))
     await one.closes()
     assert ended == [True]
-    assert world.get("leases/leader")["holder"] is None
+    assert world.holder() is None
     assert ends(world) == ["leader.stepped_down"]
 
 
@@ -416,7 +423,7 @@ async def test_an_heir_that_cannot_be_prepared_does_not_keep_the_leader(world: W
     one.work.prepare_heir = fail  # type: ignore[method-assign] # this very method fails
     await one.closes()
     assert ends(world) == ["leader.stepped_down"]
-    assert world.get("leases/leader")["holder"] is None
+    assert world.holder() is None
 
 
 @simulated
@@ -459,7 +466,7 @@ def test_closing_at_any_moment_leaves_nothing_held(when: float, seal_takes: floa
         one.work.seal_takes = seal_takes
         await world.passes(when)
         await one.closes(5)
-        assert not world.has("leases/leader") or world.get("leases/leader")["holder"] is None
+        assert world.holder() is None
         assert world.deadman.deadlines == {}
         assert len(ends(world)) == len(one.heard("leader.elected"))
 

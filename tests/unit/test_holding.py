@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.interface import Bid, Heir, OutcomeUnknown, Refused
+from providers.interface import Bid, Capabilities, Heir, OutcomeUnknown, Refused
+from providers.memory.driver import CAPABILITIES, KEEPS_LEASES
 from tests.unit.fakes import ANSWER_LOST, DOWN, LATENCY, LOST, Fate, World, late, run, simulated, stray
 from worker.core import election
 from worker.core.election import Move
 from worker.holding import Holding
 from worker.term import Term
+from worker.testing.clock import EPOCH
 
 UNSURE = Fate(error=OutcomeUnknown("?"))
 
@@ -256,6 +260,166 @@ def test_trust_is_never_longer_than_a_visible_request_allows(renewals: list[Fate
             assert world.clock.now() >= lease.term.trust.stop_at
 
     run(test)
+
+
+# --- where the store keeps leases itself ---
+
+
+def kept(test: Callable[[World], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Turn a coroutine function over a world whose store keeps leases into a test."""
+
+    def in_a_world() -> None:
+        run(test, capabilities=KEEPS_LEASES)
+
+    in_a_world.__doc__ = test.__doc__
+    return in_a_world
+
+
+@kept
+async def test_a_kept_lease_is_renewed_without_a_look(world: World) -> None:
+    """Renewals go out as everywhere, move the trust with their send, and change nothing that others see."""
+    lease = await held(world)
+    before = lease.stored
+    assert await lease.keep(60) == [Move.RENEWED] * 20
+    sends = world.network.times("lease.renew")
+    assert lease.term.trust == election.trust_from(sends[-1] + 1000, world.leader)
+    assert lease.stored == before
+    assert len(world.network.times("lease.observe")) == 1  # the claim's own
+
+
+@kept
+async def test_a_refused_renewal_of_a_kept_lease_is_the_loss(world: World) -> None:
+    """The store that keeps the lease knows best: a refusal ends the term at once, without asking anything else."""
+    lease = await held(world)
+    world.at(4.0, lambda: world.take_lease("rival.1", term=2))
+    assert await lease.keep(60) == [Move.RENEWED, Move.LOST]
+    assert "no longer grants" in lease.holding.reason
+    assert len(world.network.times("lease.observe")) == 1
+    assert world.loop.true < 4.0 + 3.1
+
+
+@pytest.mark.parametrize("fate", [ANSWER_LOST, LOST, late(30), UNSURE, DOWN, stray(20)], ids=str)
+def test_an_unclear_renewal_of_a_kept_lease_is_sent_again(fate: Fate) -> None:
+    """No look could tell what became of it: it is repeated soon, and trust counts from the repetition's send."""
+
+    async def test(world: World) -> None:
+        lease = await held(world)
+        world.network.next("lease.renew", fate)
+        assert await lease.keep(5.5) == [Move.RENEWED]
+        first, second = world.network.times("lease.renew")
+        assert second - first <= world.leader.total + 3 * LATENCY
+        assert lease.term.trust == election.trust_from(second + 1000, world.leader)
+        assert len(world.network.times("lease.observe")) == 1
+        assert lease.holding.reason == ""
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("trouble", [LOST, ANSWER_LOST, DOWN, UNSURE], ids=["lost", "unanswered", "refused", "unclear"])
+def test_a_kept_lease_is_never_renewed_past_the_stop_time(trouble: Fate) -> None:
+    """A store that would renew an expired lease is not asked to: the term is over at its own stop time."""
+
+    async def test(world: World) -> None:
+        lease = await held(world)
+        await lease.keep(6.5)
+        world.network.always("lease.renew", trouble)
+        stop_at = lease.term.trust.stop_at
+        assert (await lease.keep(60))[-1] is Move.EXPIRED
+        await world.passes(30)
+        assert max(world.network.times("lease.renew")) + 1000 <= stop_at
+        assert lease.term.trust.stop_at == stop_at
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+@pytest.mark.parametrize("heir", [None, Heir("b.1", "token")], ids=["resign", "hand over"])
+@pytest.mark.parametrize("fate", [ANSWER_LOST, LOST, DOWN, UNSURE, late(60), stray(3), Fate(parts=1)], ids=str)
+def test_a_kept_lease_is_given_back_until_it_is_known(heir: Heir | None, fate: Fate) -> None:
+    """An unclear give-back is repeated, also one of which only the first request has happened, and it ends soon."""
+
+    async def test(world: World) -> None:
+        lease = await held(world)
+        world.network.next("lease.resign", fate)
+        world.network.next("lease.hand_over", fate)
+        await lease.holding.give_back(heir, lease.term.trust.deadline)
+        assert world.clock.now() < lease.term.trust.deadline - 5
+        await world.passes(5)
+        view = await lease.lease.observe()
+        assert (view.holder, view.handed) == ((heir.session, True) if heir else (None, False))
+        assert view.term == (2 if heir else 1)
+
+    run(test, capabilities=KEEPS_LEASES)
+
+
+# --- the store's clock ---
+
+KINDS = pytest.mark.parametrize("capabilities", [CAPABILITIES, KEEPS_LEASES], ids=["observer", "store"])
+
+
+@KINDS
+@pytest.mark.parametrize("rate", [0.9, 1.0, 1.1])
+def test_a_slewing_clock_is_not_a_frozen_one(capabilities: Capabilities, rate: float) -> None:
+    """A machine whose clock is slow or fast by rho keeps its lease, also when every third renewal is lost."""
+
+    async def test(world: World) -> None:
+        world.store.date = lambda: EPOCH + world.loop.true
+        world.clock.set_rate(rate)
+        lease = await held(world)
+        world.network.next("lease.renew", *(Fate(), Fate(), LOST) * 6)
+        assert set(await lease.keep(60)) == {Move.RENEWED}
+
+    run(test, capabilities=capabilities)
+
+
+@KINDS
+@pytest.mark.parametrize("when", [1.0, 2.955, 2.965], ids=["between", "before the send", "on the way there"])
+def test_a_store_whose_clock_ran_ahead_ends_the_trust(capabilities: Capabilities, when: float) -> None:
+    """When the store's time has grown by far more than one's own, one has stood still: all trust is dropped."""
+
+    async def test(world: World) -> None:
+        lead = 0.0
+
+        def jump() -> None:
+            nonlocal lead
+            lead = 10.0
+
+        world.store.date = lambda: EPOCH + world.loop.true + lead
+        lease = await held(world)
+        world.at(when, jump)
+        before = lease.term.trust
+        assert await lease.keep(10) == [Move.LOST]
+        assert "store's clock" in lease.holding.reason
+        assert lease.term.trust == before
+
+    run(test, capabilities=capabilities)
+
+
+@KINDS
+def test_a_short_freeze_is_seen_however_long_the_term_has_lasted(capabilities: Capabilities) -> None:
+    """Each answer is compared with the one before it: what may have slewed since the claim excuses nothing."""
+
+    async def test(world: World) -> None:
+        world.store.date = lambda: EPOCH + world.loop.true + (4.0 if world.loop.true > 90 else 0.0)
+        lease = await held(world)
+        assert (await lease.keep(120))[-1] is Move.LOST
+        assert world.loop.true <= 90 + world.leader.renew + 4 * LATENCY
+
+    run(test, capabilities=capabilities)
+
+
+@KINDS
+@pytest.mark.parametrize("jump", [-3600.0, -1.0, 0.4])
+def test_a_store_whose_date_jumps_never_lengthens_trust(capabilities: Capabilities, jump: float) -> None:
+    """A Date that goes back, or ahead by less than half the margin, changes nothing: trust is that of the last send."""
+
+    async def test(world: World) -> None:
+        world.store.date = lambda: EPOCH + world.loop.true + (jump if world.loop.true > 4.0 else 0.0)
+        lease = await held(world)
+        assert set(await lease.keep(20)) == {Move.RENEWED}
+        last = world.network.times("lease.renew")[-1]
+        assert lease.term.trust == election.trust_from(last + 1000, world.leader)
+
+    run(test, capabilities=capabilities)
 
 
 # --- giving back ---

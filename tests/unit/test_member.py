@@ -16,6 +16,7 @@ from worker.context import Message
 from worker.core.intents import Drain, Intent, Pause, Repartition, parse
 from worker.core.plan import Assignment, Handover, Plan, fence_of
 from worker.member import TRUST, Member, Session
+from worker.testing.clock import EPOCH
 
 COUNT = 2
 P0, P1 = "orders-00", "orders-01"
@@ -282,6 +283,58 @@ async def test_a_first_beat_under_which_the_machine_stood_still_gives_no_trust(w
     await world.until(lambda: one.session is not first and one.session.trust is not None, 60)
     assert first.trust is None or first.ownership.active == {}
     assert world.loop.true < 60
+    await one.leaves()
+
+
+@pytest.mark.parametrize("rate", [0.9, 1.0, 1.1])
+def test_a_slewing_clock_costs_no_session(rate: float) -> None:
+    """A clock that is slow or fast by rho against the store's is no freeze, although beats are far apart."""
+
+    async def test(world: World) -> None:
+        world.store.date = lambda: EPOCH + world.loop.true
+        world.clock.set_rate(rate)
+        one = await Instance(world).joined()
+        await world.passes(6 * world.member.renew)
+        assert len(world.heard("member.joined")) == 1
+        await one.leaves()
+
+    run(test)
+
+
+@pytest.mark.parametrize("when", [4.0, 9.015], ids=["between beats", "under a beat"])
+def test_a_session_ends_when_the_stores_clock_ran_ahead(when: float) -> None:
+    """A store whose time has grown far more than one's own means a freeze: trust is dropped, a new session begins."""
+
+    async def test(world: World) -> None:
+        lead = 0.0
+
+        def jump() -> None:
+            nonlocal lead
+            lead = 60.0
+
+        world.store.date = lambda: EPOCH + world.loop.true + lead
+        one = await Instance(world).joined()
+        first = one.session
+        await one.owns(P0)
+        world.at(1.0 + when - world.loop.true if when > 5 else when, jump)
+        await world.until(lambda: one.session is not first, 2 * world.member.renew)
+        assert [said["reason"] for said in world.heard("member.left")] == ["trust ran out"]
+        await world.until(lambda: one.session.trust is not None, 10, "the new session has joined")
+        await one.leaves()
+
+    run(test)
+
+
+@simulated
+async def test_a_date_that_goes_back_changes_nothing(world: World) -> None:
+    """A store's clock that is set back neither costs nor lengthens the trust."""
+    world.store.date = lambda: EPOCH + world.loop.true - (3600.0 if world.loop.true > 15 else 0.0)
+    one = await Instance(world).joined()
+    await world.passes(4 * world.member.renew)
+    sent = max(at for at in world.network.times("documents.replace"))
+    assert one.session.trust is not None
+    assert one.session.trust.deadline <= sent + 1000 + world.member.trusted + 1e-6
+    assert len(world.heard("member.joined")) == 1
     await one.leaves()
 
 

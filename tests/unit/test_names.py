@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.names import (
+    FIFO,
     BadName,
     check_instance_name,
     check_queue_name,
@@ -20,9 +21,12 @@ from worker.core.names import (
     partition_name,
     partition_names,
 )
+from worker.core.plan import Plan
 
 
-@pytest.mark.parametrize("name", ["abc", "orders", "a-b-c", "orders2", "v2-orders", "x" * 50, "a1b"])
+@pytest.mark.parametrize(
+    "name", ["abc", "orders", "a-b-c", "orders2", "v2-orders", "x" * 50, "a1b", "orders.fifo", "x" * 50 + ".fifo"]
+)
 def test_a_good_queue_name_is_taken(name: str) -> None:
     """Lower-case letters, digits and single hyphens, 3 to 50 of them, make a name."""
     assert check_queue_name(name) == name
@@ -33,6 +37,7 @@ def test_a_good_queue_name_is_taken(name: str) -> None:
     [
         *("", "ab", "x" * 51, "Orders", "1abc", "-abc", "abc-", "a--b", "a_b", "a.b", "a b", "ordérs", "abc\n"),
         *("orders-7", "orders-07", "orders-dlq", "a-dlq"),
+        *("orders-7.fifo", "orders-dlq.fifo", "ab.fifo", ".fifo", "orders.fifo.fifo", "orders.fifo-x", "orders.FIFO"),
     ],
 )
 def test_a_bad_queue_name_is_refused(name: str) -> None:
@@ -52,6 +57,52 @@ def test_every_physical_queue_is_one_that_azure_takes(name: str, partitions: int
     for physical in (names[0], *names[-3:]):
         assert re.fullmatch(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){2,62}", physical)
     assert len(set(names)) == partitions + 2
+
+
+def _legal(name: str) -> bool:
+    try:
+        return check_queue_name(name) == name
+    except BadName:
+        return False
+
+
+NAMES = st.builds(
+    lambda first, rest, fifo: first + rest.rstrip("-") + fifo,
+    st.sampled_from("abz"),
+    st.from_regex(r"[a-z0-9-]{2,49}", fullmatch=True),
+    st.sampled_from(["", FIFO]),
+).filter(_legal)
+
+
+@given(NAMES, st.integers(1, 1200))
+def test_every_partition_leads_back_to_its_queue(name: str, partitions: int) -> None:
+    """A plan finds the queue of each of its partitions by name, and of nothing else, `.fifo` or not."""
+    plan = Plan(1, 1, "l~1", queues={name: partitions}, partitions={})
+    names = partition_names(name, partitions)
+    assert all(plan.queue_of(physical) == name for physical in (names[0], names[partitions // 2], names[-1]))
+    other = name.removesuffix(FIFO) if name.endswith(FIFO) else name + FIFO
+    strangers = [name, dead_letter_queue(name), partition_name(name, partitions, partitions + 1)]
+    strangers += [partition_name(other, 0, partitions), names[0].replace("-0", "-", 1)]
+    assert [plan.queue_of(stranger) for stranger in strangers] == [None] * 5
+
+
+@given(NAMES, NAMES, st.integers(1, 1200), st.integers(1, 1200))
+def test_no_two_queues_share_a_physical_one(one: str, two: str, first: int, second: int) -> None:
+    """Intakes, partitions and dead-letter queues of two queues never have a name in common."""
+    if one == two:
+        return
+    mine, others = (
+        {name, dead_letter_queue(name), *partition_names(name, n)} for name, n in ((one, first), (two, second))
+    )
+    assert not mine & others
+
+
+@given(NAMES, st.integers(1, 1200))
+def test_every_physical_queue_of_a_fifo_queue_is_one(name: str, partitions: int) -> None:
+    """SQS keeps the order of a queue whose name ends in `.fifo`: all physical queues of such a one do, no others."""
+    physical = [name, dead_letter_queue(name), *partition_names(name, partitions)]
+    assert {one.endswith(FIFO) for one in physical} == {name.endswith(FIFO)}
+    assert all(len(one) <= 80 for one in physical)
 
 
 @given(st.integers(1, 1000))

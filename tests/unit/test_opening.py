@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from providers.interface import HIGHEST_TERM, LeaseView, Unavailable, Version
+from providers.interface import HIGHEST_TERM, Bid, Capabilities, Heir, LeaseView, Unavailable, Version
+from providers.memory.driver import CAPABILITIES, KEEPS_LEASES
 from tests.unit.fakes import ANSWER_LOST, DOWN, LOST, Fate, World, late, run, simulated, stray
 from worker.core.election import LONGEST_LEASE
 from worker.opening import TRIES, Opener, term_key, terms_prefix
@@ -27,6 +30,26 @@ async def test_a_term_is_recorded_once(world: World) -> None:
     assert await opener(world).record(3, "s1", EXPIRED)  # asked again, it is still its own
 
 
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, KEEPS_LEASES], ids=["observer", "store"])
+@pytest.mark.parametrize("ended", ["expired", "resigned", "handed over"])
+def test_the_view_of_every_store_tells_how_a_term_ended(ended: str, capabilities: Capabilities) -> None:
+    """What a follower sees of a lease that ran out, was given up or was handed over makes the right record."""
+
+    async def test(world: World) -> None:
+        lease = world.provider.lease("leader")
+        grant = await lease.claim(await lease.observe(), Bid("s", "i", "default", 2, 15.0, "first"))
+        if ended == "resigned":
+            await lease.resign(grant, "last")
+        elif ended == "handed over":
+            await lease.hand_over(grant, Heir("h", "token"), "last")
+        else:
+            await world.passes(20.0)
+        await opener(world).record(3, "s1", await lease.observe())
+        assert world.get(term_key("leader", 3))["previous_end"] == ended
+
+    run(test, capabilities=capabilities)
+
+
 @simulated
 async def test_a_record_says_who_when_and_how_the_last_term_ended(world: World) -> None:
     """A record names session, instance, fleet, time and lease duration, and what became of the term before."""
@@ -43,10 +66,11 @@ async def test_a_record_says_who_when_and_how_the_last_term_ended(world: World) 
         (EXPIRED, "expired"),
         (FREE, "resigned"),
         (LeaseView(version=Version("v"), term=2, holder="s", handed=True), "handed over"),
+        (replace(EXPIRED, free=True), "expired"),
         (LeaseView(version=None, free=True), "unknown"),
         (LeaseView(version=Version("v"), garbled="not JSON"), "unknown"),
     ],
-    ids=["expired", "resigned", "handed", "absent", "garbled"],
+    ids=["expired", "resigned", "handed", "expired in the store", "absent", "garbled"],
 )
 def test_how_the_previous_term_ended(view: LeaseView, ended: str) -> None:
     """The lease that a claim replaced tells how the term before came to its end."""

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from providers.interface import (
     Client,
     Driver,
     Grant,
+    Lease,
     LeaseView,
     Page,
     ProviderError,
@@ -35,7 +37,8 @@ from providers.interface import (
 )
 from providers.lease_on_documents import LeaseOnDocuments
 from providers.memory import MemoryDriver, MemoryStore
-from providers.memory.driver import MemoryClient
+from providers.memory.driver import CAPABILITIES, MemoryClient
+from providers.memory.native import NativeLease
 from providers.memory.queue import MemoryQueue
 from providers.memory.store import MemoryDocuments
 
@@ -106,6 +109,33 @@ class Careless(LeaseOnDocuments):
         return super().claim(LeaseView(version=view.version), bid)
 
 
+class Unconditional(NativeLease):
+    """Acquires whatever was written since it looked, and writes over it."""
+
+    def _write(self, version: Version, id: str, body: bytes) -> Stamp:
+        found = self._documents.read(self._key)
+        assert found is not None
+        return super()._write(found.stamp.version, id, body)
+
+    def _acquire(self, version: Version, id: str, seconds: float) -> None:
+        self._leases.acquire(self._key, id, seconds)
+
+
+class SharedId(NativeLease):
+    """Takes one lease id for everybody, as if it were the host's name on machines that are all called the same."""
+
+    def _id(self, session: str) -> str:
+        return "host"
+
+
+class Erasing(NativeLease):
+    """Deletes the object on resignation."""
+
+    def resign(self, grant: Grant, nonce: str) -> None:
+        super().resign(grant, nonce)
+        self._documents.delete(Stamp(self._key, grant.version))
+
+
 class Generous(MemoryQueue):
     """Honours receipts that are stale, as SQS may."""
 
@@ -133,16 +163,17 @@ class Disordered(MemoryQueue):
         super().ensure(queue, ordered=False)
 
 
+LeaseKind = type[LeaseOnDocuments] | type[NativeLease]
+
+
 class BrokenHarness(Harness):
     """A store in memory with one part replaced."""
 
-    def __init__(
-        self, documents: type[MemoryDocuments], lease: type[LeaseOnDocuments], queue: type[MemoryQueue]
-    ) -> None:
+    def __init__(self, documents: type[MemoryDocuments], lease: LeaseKind, queue: type[MemoryQueue]) -> None:
         super().__init__()
         self.now = 1_000_000.0
         self._store = MemoryStore(now=lambda: self.now, page=5)
-        self._store.documents = documents(self._store.lock, 5)
+        self._store.documents = documents(self._store.lock, self._store.leases, self._store.time, 5)
         self._store.queue = queue(self._store.lock, lambda: self.now)
         self._lease = lease
 
@@ -152,23 +183,35 @@ class BrokenHarness(Harness):
     def elapse(self, seconds: float) -> None:
         self.now += seconds
 
+    def write_lease(self, role: str, body: bytes) -> None:
+        self._store.leases.break_now(f"leases/{role}")
+        super().write_lease(role, body)
+
+    def delete_lease(self, role: str) -> None:
+        self._store.leases.break_now(f"leases/{role}")
+        super().delete_lease(role)
+
 
 class _BrokenDriver(MemoryDriver):
-    def __init__(self, store: MemoryStore, lease: type[LeaseOnDocuments]) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore, lease: LeaseKind) -> None:
+        super().__init__(store, capabilities=replace(CAPABILITIES, expiry=lease.expiry))
         self._lease = lease
 
     def open(self, total: float) -> Client:
         client = MemoryClient(self.store)
-        client.lease = lambda role: self._lease(client.documents, role)  # type: ignore[method-assign]  # one part replaced
+        client.lease = partial(_lease_of, self._lease, self.store, client)  # type: ignore[method-assign]  # one part replaced
         return client
+
+
+def _lease_of(kind: LeaseKind, store: MemoryStore, client: Client, role: str) -> Lease:
+    return kind(store, client.documents, role) if issubclass(kind, NativeLease) else kind(client.documents, role)
 
 
 def broken(part: type) -> BrokenHarness:
     """Return a harness of a store in which `part` stands in for the right one."""
     return BrokenHarness(
         part if issubclass(part, MemoryDocuments) else MemoryDocuments,
-        part if issubclass(part, LeaseOnDocuments) else LeaseOnDocuments,
+        part if issubclass(part, LeaseOnDocuments | NativeLease) else LeaseOnDocuments,
         part if issubclass(part, MemoryQueue) else MemoryQueue,
     )
 
@@ -200,6 +243,10 @@ def faults() -> Iterator[Faults]:
         (Careless, LeaseSuite().test_newer_format),
         (Careless, LeaseSuite().test_term_must_grow),
         (Careless, LeaseSuite().test_another_fleet),
+        (Unconditional, LeaseSuite().test_accept_by_others),
+        (SharedId, LeaseSuite().test_superseded_grant),
+        (Erasing, LeaseSuite().test_resign),
+        (Erasing, TermsSuite().test_over_everything),
         (Generous, QueueSuite().test_stale_receipt),
         (Generous, QueueSuite().test_extended_receipt),
         (Generous, QueueSuite().test_released_receipt),
@@ -228,13 +275,14 @@ def test_late_resignation_on_a_blind_store(faults: Faults) -> None:
         AnswersSuite().test_late_resignation(broken(Blind), faults)
 
 
-def test_right_driver(faults: Faults) -> None:
+@pytest.mark.parametrize("part", [MemoryDocuments, NativeLease])
+def test_right_driver(part: type) -> None:
     """The same harness with nothing broken passes those tests."""
     for suite in (DocumentsSuite(), LeaseSuite(), QueueSuite(), TermsSuite()):
         for name in dir(suite):
             test = getattr(suite, name)
             if name.startswith("test_") and test.__code__.co_argcount == 2 and name != "test_killed_process":
                 try:
-                    test(broken(MemoryDocuments))
+                    test(broken(part))
                 except pytest.skip.Exception:
                     continue

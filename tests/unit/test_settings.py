@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
+from providers.options import StoreOptions
 from worker.core.names import check_instance_name
 from worker.errors import ConfigurationError
 from worker.settings import Settings, host_instance_name, load_settings, variable
@@ -78,6 +81,17 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("lease", "nan"),
         ("concurrency", "1.5"),
         ("host", "gcp"),
+        ("endpoint_url", "127.0.0.1:9000"),
+        ("endpoint_url", "ftp://127.0.0.1"),
+        ("queue_endpoint_url", "localhost"),
+        ("queue_prefix", "staging"),
+        ("queue_prefix", "-"),
+        ("queue_prefix", "a--"),
+        ("queue_prefix", "1a-"),
+        ("queue_prefix", "Staging-"),
+        ("queue_prefix", "x" * 20 + "-"),
+        ("azure_credential", "cli"),
+        ("idle_poll", "0"),
         ("fleet", "a b"),
         ("instance", "~"),
     ],
@@ -121,6 +135,51 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {one.variable: one.source for one in shown}["WORKER_ADMIN_TOKEN"] == "environment"
     assert {one.variable: one.source for one in shown}["WORKER_ENDPOINT_URL"] == "flag"
     assert "hunter2" not in repr(load_settings())
+
+
+@pytest.mark.parametrize("prefix", ["", "staging-", "a-b-", "a-1-", "v2-", "x" * 19 + "-"])
+def test_a_good_queue_prefix_is_taken(prefix: str) -> None:
+    """Up to twenty lower-case letters, digits and single hyphens, ending in one, may go before a queue's name."""
+    assert load_settings(queue_prefix=prefix).store_options.queue_prefix == prefix
+
+
+def test_how_the_store_is_reached_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting about the store reaches the driver as it was set, the secret one included."""
+    values = {
+        "endpoint_url": "http://127.0.0.1:1",
+        "queue_endpoint_url": "https://127.0.0.1:2",
+        "queue_prefix": "staging-",
+        "aws_region": "eu-central-1",
+        "azure_connection_string": "AccountName=a;AccountKey=hunter2",
+        "azure_credential": "default",
+        "azure_client_id": "some-id",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(variable(name), value)
+    assert load_settings().store_options == StoreOptions(**values)  # type: ignore[arg-type] # a literal among strings
+    assert {field.name for field in fields(StoreOptions)} == set(values)
+
+
+def test_an_account_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection string carries a key: neither errors, nor `config show`, nor a repr may show it."""
+    monkeypatch.setenv("WORKER_AZURE_CONNECTION_STRING", "AccountKey=hunter2")
+    settings = load_settings()
+    assert "hunter2" not in str(show(settings, {})) + repr(settings) + repr(settings.store_options)
+    monkeypatch.setenv("WORKER_QUEUE_PREFIX", "BAD")
+    assert "hunter2" not in "".join(problems())
+
+
+@pytest.mark.parametrize("name", ["admin_token", "azure_connection_string"])
+def test_a_secret_of_the_wrong_kind_is_not_shown_either(name: str) -> None:
+    """An error about a secret names its variable and never its value."""
+    [line] = problems(**{name: ["hunter2"]})
+    assert line.startswith(f"--{name.replace('_', '-')}='***' must be ")
+
+
+def test_idle_polls_follow_from_the_lease() -> None:
+    """An idle queue is looked at every third of a lease at the least, unless a setting says otherwise."""
+    assert (load_settings().idle_seconds, load_settings(store="sqlite:///x.db").idle_seconds) == (5, 1)
+    assert load_settings(idle_poll="0.5").idle_seconds == 0.5
 
 
 def test_the_generated_texts_name_every_variable_and_are_the_same_every_time() -> None:

@@ -10,6 +10,19 @@ The runtime keeps these periods, and the sums rest on them:
 * a claim that is due is held back by up to j, by i/2 more for the second in rank, by i more for everybody else;
 * a named heir looks every 0.05 s;
 * the leader lists beats and statuses, and members read plan and control, once per i.
+
+The sums are those of a store where observers decide that a lease has run out. Where the store itself decides
+(`Expiry.STORE`), every worst case is no later, term by term:
+* the store counts D from the moment at which it applied the last renewal, at most T after the death. A store whose
+  clock is slow by rho takes D / (1-rho), and so does the sum, which has D(1+rho) there;
+* no look shows when that was, so a successor looks every i whatever happens, and sees that the lease is free within i
+  of its end and T: the i + T that an observer needs to see the last version. Everybody else does within D + T;
+* the claims are staggered from that look on, and a claim, a hand-over or an acceptance of several requests is one call
+  and has one T;
+* the session that a dead leader has handed the lease to, or that dies in the middle of its own claim, holds it for
+  another D: a second fault, and a failover of its own.
+What is usual is shorter there by rho D for every failover, since nobody waits longer than the lease lasts; and the
+printed figure, the same for all stores, is then on the safe side. Members' leases are observed on every store.
 """
 
 from __future__ import annotations

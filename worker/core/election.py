@@ -151,22 +151,26 @@ class StoreClock:
     """How far ahead of the local clock the store's can have been when it gave the last answer that told its time.
 
     A machine that was frozen together with all its clocks finds the store's far ahead of where it was. What is
-    compared are the two ends of what is possible (an answer is made between its request's send and its receipt, and
-    its time is cut to seconds), so that slow answers and rounding never look like a freeze. Two answers of one store
-    are compared, never two machines' clocks; and like the own wall clock it may only shorten trust.
+    compared are the two ends of what is possible: an answer is made between its request's send and its receipt, its
+    time is cut to seconds, and an honest local clock may be slow by rho. So neither slow answers nor rounding nor
+    slewing ever look like a freeze, and what does is longer than margin/2 plus all of these: two units, two round
+    trips, and rho/(1-rho) of the time since that answer's send. Two answers of one store are compared, never two
+    machines' clocks; and like the own wall clock it may only shorten trust.
     """
 
     most: float | None = None  # upper end of (store's clock - local clock); None before the first answer with a time
+    sent: float = 0.0  # when that answer was asked for, on the local clock
 
     def ran_ahead(self, store_time: float | None, received: float, timings: Timings) -> bool:
         """Say whether an answer shows that the store's clock has run ahead of the local one meanwhile."""
         if self.most is None or store_time is None:
             return False
-        return frozen(self.most, store_time - received, timings)
+        slewed = (received - self.sent) * RHO / (1 - RHO)
+        return frozen(self.most + slewed, store_time - received, timings)
 
     def answered(self, store_time: float | None, sent: float) -> StoreClock:
         """Return what is known after an answer to a request that was sent at `sent`."""
-        return self if store_time is None else StoreClock(store_time + DATE_UNIT - sent)
+        return self if store_time is None else StoreClock(store_time + DATE_UNIT - sent, sent)
 
 
 # --- when a lease may be claimed --------------------------------------------------------------------------------

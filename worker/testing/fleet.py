@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from providers.memory import MemoryDriver, MemoryStore
+from providers.interface import Expiry
+from providers.memory import MemoryStore
+from providers.memory.driver import CAPABILITIES
 from providers.provider import Provider
 from worker.app import App
 from worker.core import bounds
@@ -29,11 +31,15 @@ from worker.testing.operator import Operator
 from worker.testing.runtime import RealRuntime
 from worker.testing.sample import QUEUE, TIMEOUT, sample_app
 from worker.testing.schedule import Profile, Schedule, Sending, schedule
+from worker.testing.steps import SteppedDriver
 from worker.testing.timeline import Timeline
 from worker.testing.trouble import Trouble
 
 DRAIN_TIMEOUT = 60.0
 """Seconds that a drained instance may use to finish what runs."""
+
+STORE_RATES = (1.0, 0.9, 1.03)
+"""Of the clock of a store that keeps leases itself: a little fast is what the margin is for, slow only costs time."""
 
 MESSAGES_LATE = 900.0
 """Seconds after the last fault within which every message must be settled: attempts, back-offs, stray receives."""
@@ -48,6 +54,7 @@ class Report:
     """What one run came to."""
 
     seed: int
+    expiry: Expiry
     seconds: float  # of true virtual time
     steps: int
     requests: int
@@ -64,7 +71,8 @@ class FleetSim:
     """One simulated fleet. `run` returns a `Report`, or raises `SimulationFailed`.
 
     What is not given is drawn from the seed: `instances` (3 to 5), `lease` (3 or 15 s), `duration` of the faults (40
-    leases, true seconds), and `events`, of a `profile` if one is given. `echo` sees each line of the timeline.
+    leases, true seconds), and `events`, of a `profile` if one is given. Every other seed has a store that keeps
+    leases itself, unless `expiry` says who does. `echo` sees each line of the timeline.
     """
 
     def __init__(
@@ -78,12 +86,14 @@ class FleetSim:
         profile: Profile | None = None,
         events: Schedule | None = None,
         build: Build | None = None,
+        expiry: Expiry | None = None,
         echo: Callable[[str], None] | None = None,
     ) -> None:
         dice = stream(seed, "fleet")
         drawn_lease, drawn_instances = dice.choice((3.0, 15.0)), dice.randrange(3, 6)
         lease, instances = lease or drawn_lease, instances or drawn_instances
         self.seed = seed
+        self.expiry = expiry or (Expiry.OBSERVER, Expiry.STORE)[seed % 2]
         self.duration = 40 * lease if duration is None else duration
         self.events = events or schedule(seed, instances, self.duration, lease, profile)
         self.leader = leader_timings(lease)
@@ -91,8 +101,10 @@ class FleetSim:
         self.partitions = partitions
         self.loop = VirtualLoop(self._step)
         self.timeline = Timeline(lambda: self.loop.true, echo)
-        self.store = MemoryStore(now=lambda: EPOCH + self.loop.true)
-        self.network = Network(self.loop, MemoryDriver(self.store), seed, self.events.weather, unit=self.leader.total)
+        rate = stream(seed, "store").choice(STORE_RATES) if self.expiry is Expiry.STORE else 1.0
+        self.store = MemoryStore(now=lambda: EPOCH + self.loop.true * rate, date=lambda: EPOCH + self.loop.true)
+        driver = SteppedDriver(self.store, capabilities=replace(CAPABILITIES, expiry=self.expiry))
+        self.network = Network(self.loop, driver, seed, self.events.weather, unit=self.leader.total)
         self.judge = Judge(self.store)
         self.judge.watch_store(self.network)
         self.build: Build = build or (lambda app, ports: RealRuntime(app, ports, drain_timeout=DRAIN_TIMEOUT))
@@ -139,13 +151,14 @@ class FleetSim:
         except (Violation, Stalled, TimeoutError) as exc:
             raise SimulationFailed(
                 f"seed {self.seed}: {exc}\n{self.timeline.tail()}\n"
-                f"replay: python -m worker.testing.simulate --seed {self.seed} --verbose"
+                f"replay: python -m worker.testing.simulate --seed {self.seed} --expiry {self.expiry.value} --verbose"
             ) from exc
         finally:
             self.loop.close()
         ends = [str(entry.fields["why"]) for entry in self.timeline.entries if entry.event == "[end]"]
         return Report(
             seed=self.seed,
+            expiry=self.expiry,
             seconds=self.loop.true,
             steps=self.loop.steps,
             requests=sum(self.network.fates.values()),

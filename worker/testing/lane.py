@@ -4,6 +4,9 @@ A request is applied to the store at one instant, in no node's context: a paused
 Its answer is delivered as a callback of the sender's node, so that a paused sender finds it after the resume, and
 its `total` runs on the sender's own clock. What the caller sees is what `providers.lanes.ThreadLane` shows: the
 same slots, the same queueing, and overdue is `OutcomeUnknown` for what changes something and `Unavailable` otherwise.
+
+A call of several requests (`worker.testing.steps`) sends them one after the other, each with a fate of its own, from
+the caller's process: a dead one sends no more, a paused one goes on when it is resumed, whoever waits for it or not.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import asyncio
 import contextvars
 import enum
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -52,6 +55,7 @@ class Request:
     sent: float | None = None  # true time; None while it waits for a slot
     fate: Fate = Fate.FINE
     error: BaseException | None = None  # once it has been applied
+    steps: Generator[None, None, Any] | None = None  # of a call of several requests, once the first has been applied
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """Answer, unless nobody waits any more."""
@@ -236,23 +240,35 @@ class SimLane:
                 return
             if request.machine in network.cut and fate is not Fate.STRAY:  # a stray one has left its machine long ago
                 return
-            if network.outage is Outage.REFUSING:
-                self._loop.outside(back, self._answer, request, None, Unavailable("connection refused"))
+            refusing = network.outage is Outage.REFUSING
+            if refusing or fate in (Fate.THROTTLED, Fate.CONFLICT):
+                error = Unavailable if request.steps is None else OutcomeUnknown  # the first of several has happened
+                what = error("connection refused" if refusing else fate.value)
+                self._loop.outside(back, self._answer, request, None, what)
                 return
-            if fate in (Fate.THROTTLED, Fate.CONFLICT):
-                self._loop.outside(back, self._answer, request, None, Unavailable(fate.value))
-                return
-        result = self._apply(request)
-        if fate not in (Fate.ANSWER_LOST, Fate.STRAY):
+        more, result = self._apply(request)
+        if fate in (Fate.ANSWER_LOST, Fate.STRAY):
+            return
+        if more:
+            self._loop.outside(back, self._go_on, request)
+        else:
             self._loop.outside(back, self._answer, request, result, request.error)
 
-    def _apply(self, request: Request) -> Any:
+    def _apply(self, request: Request) -> tuple[bool, Any]:
+        """Do one request to the store; say whether the call has another one, and what it returns if not."""
         self._network.applying = request
-        result = None
+        more, result = False, None
         try:
-            if self._client is None:
-                self._client = self._driver.open(NEVER)
-            result = request.function(self._client)
+            if request.steps is None:
+                if self._client is None:
+                    self._client = self._driver.open(NEVER)
+                result = request.function(self._client)
+                request.steps = result if isinstance(result, Generator) else None
+            if request.steps is not None:
+                next(request.steps)
+                more = True
+        except StopIteration as end:
+            result = end.value
         except ProviderError as exc:
             request.error = exc
         except Exception as exc:  # a bug of the driver is the caller's to see, as on the real lane
@@ -260,7 +276,11 @@ class SimLane:
         self._network.applying = None
         if self._network.applied is not None:
             self._network.applied(request)
-        return result
+        return more, result
+
+    def _go_on(self, request: Request) -> None:
+        if request.machine not in self._network.cut:
+            self._loop.call_soon(self._send, request, context=request.context)
 
     def _answer(self, request: Request, result: Any, error: BaseException | None) -> None:
         if request.machine not in self._network.cut:

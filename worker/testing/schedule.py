@@ -12,6 +12,7 @@ from worker.testing.weather import CLEAR, LAGGING, QUICK, ROUGH, Weather, draw
 WEIGHTS = {
     "crash": 4,  # SIGKILL; the launcher starts it again
     "last words": 2,  # it dies just after it has sent a write, which lands much later
+    "half a claim": 2,  # it dies just after it has begun to claim the lease
     "stutter": 1,  # stopped while a renewal is under way, awake for a moment without a network, stopped again
     "pause": 4,  # SIGSTOP, then SIGCONT
     "cut": 3,  # one instance cannot reach the store

@@ -7,7 +7,9 @@ import multiprocessing  # noqa: TID251 - a tool, not the runtime: seeds are inde
 import sys
 import time  # noqa: TID251 - says how long it took
 from collections.abc import Sequence
+from functools import partial
 
+from providers.interface import Expiry
 from worker.testing.fleet import FleetSim, Report, SimulationFailed
 
 
@@ -19,15 +21,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="run this one only")
     parser.add_argument("--verbose", action="store_true", help="with --seed: print the timeline as it happens")
     parser.add_argument("--jobs", type=int, default=2, help="processes to use")
+    parser.add_argument(
+        "--expiry",
+        choices=["store", "observer", "both"],
+        default="both",
+        help="who keeps the leases' time: the store, the followers, or in turn from seed to seed",
+    )
     options = parser.parse_args(arguments)
+    expiry = None if options.expiry == "both" else Expiry(options.expiry)
     started = time.monotonic()
     if options.seed is not None:
-        outcomes = [one(options.seed, verbose=options.verbose)]
+        outcomes = [one(options.seed, expiry=expiry, verbose=options.verbose)]
     else:
         seeds = range(options.first, options.first + options.seeds)
         with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=50) as pool:
             outcomes = []
-            for outcome in pool.imap(one, seeds):
+            for outcome in pool.imap(partial(one, expiry=expiry), seeds):
                 outcomes.append(outcome)
                 if isinstance(outcome, str):
                     print(outcome, file=sys.stderr, flush=True)  # noqa: T201 - a command's output
@@ -38,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def one(seed: int, verbose: bool = False) -> Report | str:
+def one(seed: int, *, expiry: Expiry | None = None, verbose: bool = False) -> Report | str:
     """Run one seed; return its report, or the text of its failure."""
     echo = (lambda line: print(line, flush=True)) if verbose else None  # noqa: T201 - a command's output
     try:
-        return FleetSim(seed, echo=echo).run()
+        return FleetSim(seed, expiry=expiry, echo=echo).run()
     except SimulationFailed as exc:
         return str(exc)
 
@@ -55,7 +64,8 @@ def summary(reports: Sequence[Report], failed: int, wall: float) -> str:
     }
     hours = sum(report.seconds for report in reports) / 3600
     return (
-        f"{len(reports)} seeds green, {failed} failed: {hours:.1f} simulated hours in {wall:.1f} s; "
+        f"{len(reports)} seeds green ({sum(report.expiry is Expiry.STORE for report in reports)} on a store that keeps "
+        f"leases itself), {failed} failed: {hours:.1f} simulated hours in {wall:.1f} s; "
         f"{total['elections']} elections, {total['crashes']} crashes, {total['killed_by_dead_man']} kills by the "
         f"dead-man's switch; {total['messages']} messages, {total['handled_again']} handled again, "
         f"{sum(report.buried for report in reports)} dead letters; {total['requests']} requests, "

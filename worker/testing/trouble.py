@@ -64,6 +64,9 @@ class Trouble:
                 spring = partial(machine.crash, "crash with a write under way")
                 key = "plan" if fault.leader else "state/"
                 self._network.traps[machine.name] = Trap("documents.replace", spring, fault.value, key)
+            case "half a claim":
+                spring = partial(machine.crash, "crash with a claim under way")
+                self._network.traps[machine.name] = Trap("lease.claim", spring)
             case "stutter":
                 self._network.traps[machine.name] = Trap("lease.renew", partial(self._stutter, machine, fault))
             case "pause":
