@@ -275,6 +275,9 @@ class Queue(Protocol):
     def delete(self, queue: str, receipt: str) -> None:
         """Delete a received message. Raises Refused when the receipt is stale."""
 
+    def delete_many(self, queue: str, receipts: Sequence[str]) -> None:
+        """Delete received messages, in as few requests as the store can. When it raises, some of them may be left."""
+
     def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
         """Delete here and send `body` there in one transaction; only where `Capabilities.atomic_move` says so."""
 
@@ -362,6 +365,8 @@ class Capabilities:
     batch: int = 1  # most bodies in one `send`
     limit: int = 65_536  # largest body of a message, in bytes
     expiry: Expiry = Expiry.OBSERVER  # of its leases
+    strict_receipts: bool = True  # every extension gives a new receipt, and a stale one is always refused
+    peeks: bool = True  # `Queue.peek` counts no attempt, and hides nothing
     ordered_suffix: str | None = None  # queues whose name ends so keep order even where others do not (SQS: ".fifo")
 
     def keeps_order(self, queue: str) -> bool:

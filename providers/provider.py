@@ -25,7 +25,8 @@ from providers.interface import (
     Unavailable,
 )
 from providers.lanes import Lane, ThreadLane
-from providers.portable import HEADROOM, PortableDocuments, PortableHost, PortableLease, PortableQueue, check_key
+from providers.portable import PortableDocuments, PortableHost, PortableLease, check_key
+from providers.portable_queue import HEADROOM, PortableQueue
 
 T = TypeVar("T")
 

@@ -41,7 +41,7 @@ async def route(spec: QueueSpec, partitions: Count, ports: Ports) -> None:
 
 async def _route_batch(spec: QueueSpec, partitions: Count, ports: Ports) -> int:
     queue = ports.provider.queue
-    moved = 0
+    moved, sent = 0, list[str]()
     try:
         batch = await queue.receive(spec.name, BATCH, ports.member.lease, long_poll(ports))
         for received in batch:
@@ -50,7 +50,8 @@ async def _route_batch(spec: QueueSpec, partitions: Count, ports: Ports) -> int:
                 await queue.release(spec.name, received.receipt)
                 continue
             to, body, key = _destination(spec, count, received, ports.clock, queue.limit)
-            await queue.move(spec.name, received, to, body, key)
+            if await queue.forward(spec.name, received, to, body, key):
+                sent.append(received.receipt)
             moved += 1
             if to == dead_letter_queue(spec.name):
                 ports.events.emit("message.dead_lettered", queue=spec.name, message=received.id, error="not routable")
@@ -59,7 +60,18 @@ async def _route_batch(spec: QueueSpec, partitions: Count, ports: Ports) -> int:
     except ProviderError as exc:
         ports.events.problem(f"the intake {spec.name} could not be routed; it is tried again: {exc}")
         await ports.clock.sleep(ports.leader.renew)
+    finally:
+        if sent:
+            await _forget(spec.name, sent, ports)
     return moved
+
+
+async def _forget(intake: str, receipts: list[str], ports: Ports) -> None:
+    """Delete here what has been sent there. What is left comes again, under the same id."""
+    try:
+        await ports.provider.queue.delete_many(intake, receipts)
+    except ProviderError as exc:
+        ports.events.problem(f"messages were routed from {intake} and not deleted there; copies may follow: {exc}")
 
 
 async def _ensure(spec: QueueSpec, partitions: int, ports: Ports) -> None:

@@ -25,6 +25,7 @@ pytest.register_assert_rewrite(
     "providers.conformance.documents",
     "providers.conformance.host",
     "providers.conformance.lease",
+    "providers.conformance.order",
     "providers.conformance.portable",
     "providers.conformance.queue",
     "providers.conformance.terms",
@@ -36,6 +37,7 @@ from providers.conformance.faults import Fault, Faults, FaultyDriver, Held  # no
 from providers.conformance.harness import Harness  # noqa: E402 - as above
 from providers.conformance.host import HostSuite  # noqa: E402 - as above
 from providers.conformance.lease import LeaseSuite  # noqa: E402 - as above
+from providers.conformance.order import OrderSuite  # noqa: E402 - as above
 from providers.conformance.portable import PortableSuite  # noqa: E402 - as above
 from providers.conformance.queue import QueueSuite  # noqa: E402 - as above
 from providers.conformance.terms import TermsSuite  # noqa: E402 - as above
@@ -50,6 +52,7 @@ __all__ = [
     "Held",
     "HostSuite",
     "LeaseSuite",
+    "OrderSuite",
     "PortableSuite",
     "QueueSuite",
     "TermsSuite",

@@ -11,7 +11,6 @@ from providers.body import decode, encode
 from providers.conformance.faults import Fault, Faults, FaultyDriver, Held
 from providers.conformance.harness import Harness
 from providers.conformance.lease import ROLE, bid, nonce
-from providers.conformance.queue import NAME
 from providers.conformance.stories import tell
 from providers.interface import Expiry, OutcomeUnknown, Refused, Unavailable, proven
 from providers.provider import Provider
@@ -187,11 +186,11 @@ class AnswersSuite:
         async def story(provider: Provider) -> None:
             lease = provider.lease(ROLE)
             await provider.documents.create("plan", b"1")
-            await provider.queue.ensure(NAME)
+            await provider.queue.ensure(Harness.queue)
             held = [faults.disturb("documents.read", Fault.HOLD_REQUEST) for _ in range(6)]
             held += [faults.disturb("queue.depth", Fault.HOLD_REQUEST) for _ in range(6)]
             hanging = [asyncio.ensure_future(provider.documents.read("plan")) for _ in range(6)]
-            depths = [asyncio.ensure_future(provider.queue.depth(NAME)) for _ in range(6)]
+            depths = [asyncio.ensure_future(provider.queue.depth(Harness.queue)) for _ in range(6)]
             await reached(held[0])
             await reached(held[6])
             grant = await lease.claim(await lease.observe(), bid("a", 1))

@@ -8,6 +8,7 @@ from typing import Any
 
 from providers.body import decode
 from providers.interface import Client, Driver, Expiry, NotFound, ProviderError
+from providers.options import PLAIN, StoreOptions
 
 
 class Harness(abc.ABC):
@@ -17,6 +18,16 @@ class Harness(abc.ABC):
     """
 
     total: float = 5.0
+
+    queue: str = "conformance-orders-00"
+    dead: str = "conformance-orders-dlq"
+    """The queues of a test. A store that orders by name has a second harness, with names that it orders."""
+
+    conditional_delete: bool = True
+    """Whether the store compares, in one step, the version that a delete names; not all that speak S3 do."""
+
+    atomic_writes: bool = True
+    """Whether check and write are one step. Where they are two (moto), nothing may be elected, and no race is run."""
 
     documents_per_listing: int = 12
     """How many documents make more than one page, where that is a number that a test can write."""
@@ -34,6 +45,10 @@ class Harness(abc.ABC):
         Tests that kill a process are skipped without it.
         """
         return None
+
+    def options(self) -> StoreOptions:
+        """Return what `url` needs besides."""
+        return PLAIN
 
     def elapse(self, seconds: float) -> None:
         """Let time pass for the store. Override it where the store's clock can be moved: waiting is slow."""

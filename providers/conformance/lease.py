@@ -9,7 +9,7 @@ import pytest
 
 from providers.body import FORMAT, encode
 from providers.conformance.harness import Harness
-from providers.conformance.races import RACERS, race
+from providers.conformance.races import RACERS, need_atomic_writes, race
 from providers.interface import BadDocument, Bid, Client, Expiry, Grant, Heir, Lease, LeaseView, Misconfigured, Refused
 
 ROLE = "leader"
@@ -72,6 +72,7 @@ class LeaseSuite:
 
     def test_claim_race(self, harness: Harness) -> None:
         """Of sixteen sessions that claim one view at once, exactly one is granted, and everybody sees it."""
+        need_atomic_writes(harness)
         clients = [harness.client() for _ in range(RACERS)]
         for round_ in range(3):
             view = clients[0].lease(ROLE).observe()

@@ -9,7 +9,7 @@ import pytest
 from providers.conformance.faults import Fault, Faults
 from providers.conformance.harness import Harness
 from providers.conformance.lease import ROLE
-from providers.conformance.queue import HIDE, NAME, OTHER
+from providers.conformance.order import HIDE
 from providers.conformance.stories import tell
 from providers.connect import probe
 from providers.interface import Call, OutcomeUnknown, Refused, Stamp
@@ -43,11 +43,11 @@ class PortableSuite:
         """More messages than the store takes at once are sent in several requests, and all arrive."""
 
         async def story(provider: Provider) -> None:
-            await provider.queue.ensure(NAME)
+            await provider.queue.ensure(Harness.queue)
             bodies = [b"%d" % n for n in range(25)]
-            ids = await provider.queue.send(NAME, bodies)
+            ids = await provider.queue.send(Harness.queue, bodies)
             got: dict[str, bytes] = {}
-            while received := await provider.queue.receive(NAME, 10, HIDE):
+            while received := await provider.queue.receive(Harness.queue, 10, HIDE):
                 got |= {message.id: message.body for message in received}
             assert got == dict(zip(ids, bodies, strict=True))
 
@@ -57,12 +57,12 @@ class PortableSuite:
         """A body that leaves no room for an error report is refused before anything is sent, naming size and limit."""
 
         async def story(provider: Provider) -> None:
-            await provider.queue.ensure(NAME)
+            await provider.queue.ensure(Harness.queue)
             most = provider.queue.limit - HEADROOM
             with pytest.raises(ValueError, match=rf"{most + 1} bytes.*{most} is the limit"):
-                await provider.queue.send(NAME, [b"fits", b"x" * (most + 1)])
-            assert (await provider.queue.depth(NAME)).visible == 0
-            await provider.queue.send_one(NAME, b"x" * most)
+                await provider.queue.send(Harness.queue, [b"fits", b"x" * (most + 1)])
+            assert (await provider.queue.depth(Harness.queue)).visible == 0
+            await provider.queue.send_one(Harness.queue, b"x" * most)
 
         tell(harness, story)
 
@@ -70,18 +70,18 @@ class PortableSuite:
         """A moved message arrives there and is gone here, up to the store's own limit, whatever the store can do."""
 
         async def story(provider: Provider) -> None:
-            await provider.queue.ensure(NAME)
-            await provider.queue.ensure(OTHER)
-            await provider.queue.send_one(NAME, b"1")
-            [received] = await provider.queue.receive(NAME, 1, HIDE)
+            await provider.queue.ensure(Harness.queue)
+            await provider.queue.ensure(Harness.dead)
+            await provider.queue.send_one(Harness.queue, b"1")
+            [received] = await provider.queue.receive(Harness.queue, 1, HIDE)
             body = b"x" * provider.queue.limit
-            await provider.queue.move(NAME, received, OTHER, body)
+            await provider.queue.move(Harness.queue, received, Harness.dead, body)
             with pytest.raises(Refused):
-                await provider.queue.delete(NAME, received.receipt)
-            [moved] = await provider.queue.receive(OTHER, 1, HIDE)
+                await provider.queue.delete(Harness.queue, received.receipt)
+            [moved] = await provider.queue.receive(Harness.dead, 1, HIDE)
             assert moved.body == body
             with pytest.raises(ValueError, match="limit"):
-                await provider.queue.move(OTHER, moved, NAME, body + b"x")
+                await provider.queue.move(Harness.dead, moved, Harness.queue, body + b"x")
 
         tell(harness, story)
 

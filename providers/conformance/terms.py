@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -71,10 +73,20 @@ class TermsSuite:
         url = harness.url()
         if url is None:
             pytest.skip("no other process can reach this store")
+        options = json.dumps(asdict(harness.options()))
         lease = harness.client().lease(ROLE)
         for term in range(1, 4):
             child = subprocess.Popen(
-                [sys.executable, "-m", "providers.conformance.claimant", url, ROLE, f"s{term}", str(harness.total)],
+                [
+                    sys.executable,
+                    "-m",
+                    "providers.conformance.claimant",
+                    url,
+                    options,
+                    ROLE,
+                    f"s{term}",
+                    str(harness.total),
+                ],
                 stdout=subprocess.PIPE,
                 text=True,
             )

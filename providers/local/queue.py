@@ -111,6 +111,11 @@ class SqliteQueue:
         if not self._database.change(f"DELETE FROM messages WHERE {_HELD}", (_number(receipt), receipt, queue)):
             raise self._stale(queue)
 
+    def delete_many(self, queue: str, receipts: Sequence[str]) -> None:
+        """See `interface.Queue.delete_many`."""
+        for receipt in receipts:
+            self.delete(queue, receipt)
+
     def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
         """See `interface.Queue.move`."""
         target, _ = self._find(to)

@@ -117,6 +117,11 @@ class MemoryQueue:
             found = self._reveal(queue)
             del found.messages[self._held(found, receipt).number]
 
+    def delete_many(self, queue: str, receipts: Sequence[str]) -> None:
+        """See `interface.Queue.delete_many`."""
+        for receipt in receipts:
+            self.delete(queue, receipt)
+
     def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
         """See `interface.Queue.move`."""
         with self._lock:

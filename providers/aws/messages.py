@@ -1,0 +1,57 @@
+"""How a message travels in SQS, which takes text only, and not all of that.
+
+A body that is text stays as it is, so that people and foreign producers can read and write it; any other is base64,
+and says so in an attribute. A message group's name takes few characters too: a key that has others is hashed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+ENCODED = "cloud-worker-encoding"
+"""The attribute of a body that is not text; its value is `base64`."""
+
+_TEXT = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")  # what SQS takes, and nothing else
+_GROUP = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-]{1,128}")
+
+LIMIT = 768 * 1024
+"""Bytes of a body that fit one message of 1 MiB whatever they are: base64 makes four of three."""
+
+BATCH_BYTES = 1024 * 1024
+"""Bytes of all bodies and attributes of one batch."""
+
+OVERHEAD = 128
+"""Bytes of a message's attribute, at the most."""
+
+
+def to_text(body: bytes) -> tuple[str, dict[str, Any]]:
+    """Return a body as SQS takes it, and the attributes that say how to read it."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if _TEXT.fullmatch(text) and "\r" not in text:  # a carriage return does not survive XML
+        return text, {}
+    return base64.b64encode(body).decode(), {ENCODED: {"DataType": "String", "StringValue": "base64"}}
+
+
+def to_bytes(text: str, attributes: Mapping[str, Any]) -> bytes:
+    """Return the bytes that were sent; those of the text itself where it is not what its attribute says."""
+    if attributes.get(ENCODED, {}).get("StringValue") == "base64":
+        try:
+            return base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            pass
+    return text.encode()
+
+
+def group_of(key: str | None, queue: str) -> str:
+    """Name the message group of a key: the key itself where it may be, else its hash; the queue where there is none."""
+    if key is None:
+        return queue
+    return key if _GROUP.fullmatch(key) else hashlib.sha256(key.encode()).hexdigest()

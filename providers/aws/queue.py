@@ -1,0 +1,269 @@
+"""Queues in SQS. Its own redrive is not used: nothing here depends on how a queue was set up.
+
+A queue whose name ends in `.fifo` keeps the order of each message group, and the group is the message's key: a group
+stands still while one of its messages is in hand or waits for another attempt, and the others go on.
+
+What SQS does otherwise than other stores: a receipt stays the same when visibility is extended, an old receipt may
+still be honoured, and there is no looking without receiving. All of it is at-least-once, which handlers must bear.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid  # noqa: TID251 - a deduplication id, which no simulation replays
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from providers.aws.clients import LONGEST_POLL, Clients
+from providers.aws.errors import Request, check_answer, translated
+from providers.aws.messages import BATCH_BYTES, OVERHEAD, group_of, to_bytes, to_text
+from providers.interface import Depth, Misconfigured, NotFound, OutcomeUnknown, Received, Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+FIFO = ".fifo"
+RETENTION = 14 * 24 * 3600
+"""Seconds: the longest that SQS keeps a message."""
+
+BATCH = 10
+LONGEST_HIDING = 12 * 3600
+PEEK_HIDES = 1
+"""Seconds for which a look hides what it shows: there is no looking without receiving."""
+
+_SYSTEM: Any = ["ApproximateReceiveCount", "SentTimestamp"]
+
+
+class SqsQueue:
+    """`interface.Queue` for the queues of one account and region; `prefix` goes before every name."""
+
+    def __init__(self, clients: Clients, prefix: str, urls: dict[str, str]) -> None:
+        self._clients, self._prefix = clients, prefix
+        self._urls = urls  # by physical name; shared by all clients of a driver
+
+    def ensure(self, queue: str, *, ordered: bool = False) -> None:
+        """See `interface.Queue.ensure`. An existing queue is taken as it is."""
+        if ordered and not queue.endswith(FIFO):
+            raise Misconfigured(
+                f"queue {queue!r} cannot keep strict order: on SQS only those do whose name ends in {FIFO!r}: rename it"
+            )
+        try:
+            self._url(queue)
+        except NotFound:
+            attributes: dict[str, str] = {"MessageRetentionPeriod": str(RETENTION)}
+            if queue.endswith(FIFO):
+                attributes["FifoQueue"] = "true"
+            name = self._prefix + queue
+            asked = self._request("CreateQueue", queue, changes=True)
+            with translated(asked):
+                answer = self._clients.sqs.create_queue(QueueName=name, Attributes=attributes)  # type: ignore[arg-type]  # its keys are literals
+            check_answer(asked, answer, "QueueUrl")
+            self._urls[name] = answer["QueueUrl"]
+
+    def send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None] = ()) -> Sequence[str]:
+        """See `interface.Queue.send`. One request for what fits one.
+
+        Raises OutcomeUnknown when some were taken and others not, Unavailable when none was.
+        """
+        entries = [
+            self._entry(queue, number, body, keys[number] if keys else None) for number, body in enumerate(bodies)
+        ]
+        ids: list[str] = []
+        for batch in _batches(entries):
+            asked = self._request("SendMessageBatch", queue, changes=True, needs="sqs:SendMessage")
+            url = self._url(queue)
+            with translated(asked):
+                answer = self._known(queue, partial(self._clients.sqs.send_message_batch, QueueUrl=url, Entries=batch))
+            taken = {item["Id"]: item["MessageId"] for item in answer.get("Successful", ())}
+            failed = answer.get("Failed", ())
+            if failed or len(taken) < len(batch):
+                why = "; ".join(sorted({f"{item['Code']}: {item.get('Message', '')}" for item in failed}))
+                kind = OutcomeUnknown if ids or taken else Unavailable
+                sent = len(ids) + len(taken)
+                raise kind(f"{sent} of {len(bodies)} messages were taken by {queue!r}: {why or 'the rest is unclear'}")
+            ids += [taken[entry["Id"]] for entry in batch]
+        return ids
+
+    def receive(self, queue: str, limit: int, hide_for: float, wait: float = 0.0) -> Sequence[Received]:
+        """See `interface.Queue.receive`. At most ten messages come at once."""
+        seconds = min(LONGEST_POLL, int(wait))
+        client = self._clients.polls if seconds else self._clients.sqs
+        return [
+            Received(
+                id=message["MessageId"],
+                body=_body(message),
+                attempts=int(message["Attributes"]["ApproximateReceiveCount"]),
+                receipt=message["ReceiptHandle"],
+                enqueued_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
+            )
+            for message in self._receive(client, queue, limit, hide_for, seconds)
+        ]
+
+    def extend(self, queue: str, receipt: str, hide_for: float) -> str:
+        """See `interface.Queue.extend`. SQS gives no new receipt."""
+        self._hide(queue, receipt, _whole(hide_for, least=1))
+        return receipt
+
+    def release(self, queue: str, receipt: str, delay: float = 0.0) -> None:
+        """See `interface.Queue.release`."""
+        self._hide(queue, receipt, _whole(delay, least=0))
+
+    def delete(self, queue: str, receipt: str) -> None:
+        """See `interface.Queue.delete`. A standard queue may say yes to a stale receipt, and delete nothing."""
+        url = self._url(queue)
+        with translated(self._request("DeleteMessage", queue, changes=True)):
+            self._known(queue, lambda: self._clients.sqs.delete_message(QueueUrl=url, ReceiptHandle=receipt))
+
+    def delete_many(self, queue: str, receipts: Sequence[str]) -> None:
+        """See `interface.Queue.delete_many`: ten in one request."""
+        for start in range(0, len(receipts), BATCH):
+            batch: Any = [{"Id": str(n), "ReceiptHandle": it} for n, it in enumerate(receipts[start : start + BATCH])]
+            url = self._url(queue)
+            asked = self._request("DeleteMessageBatch", queue, changes=True, needs="sqs:DeleteMessage")
+            with translated(asked):
+                answer = self._known(
+                    queue, partial(self._clients.sqs.delete_message_batch, QueueUrl=url, Entries=batch)
+                )
+            failed = answer.get("Failed", ())
+            if failed:
+                raise OutcomeUnknown(f"{len(failed)} messages could not be deleted from {queue!r}: {failed[0]['Code']}")
+
+    def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
+        """SQS has no transactions: the portable provider sends and then deletes."""
+        raise Misconfigured("SQS cannot move a message in one request")
+
+    def peek(self, queue: str, limit: int) -> Sequence[Received]:
+        """See `interface.Queue.peek`. A look receives: it counts as an attempt, and hides for a second what it shows.
+
+        Only the messages of dead-letter queues are looked at, by operators; their attempts bound nothing.
+        """
+        seen: dict[str, Received] = {}
+        while len(seen) < limit:
+            found = self._receive(self._clients.sqs, queue, limit - len(seen), PEEK_HIDES, 0)
+            news = {
+                message["MessageId"]: Received(
+                    message["MessageId"], _body(message), 0, "", int(message["Attributes"]["SentTimestamp"]) / 1000
+                )
+                for message in found
+            }
+            if not news.keys() - seen.keys():
+                break
+            seen |= news
+        return list(seen.values())
+
+    def depth(self, queue: str) -> Depth:
+        """See `interface.Queue.depth`. SQS counts approximately, and tells no age."""
+        names: Any = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+        ]
+        told = self._attributes(queue, names)
+        counts = [int(told.get(name, 0)) for name in names]
+        return Depth(visible=counts[0], hidden=counts[1] + counts[2])
+
+    def retention(self, queue: str) -> float | None:
+        """See `interface.Queue.retention`."""
+        return float(self._attributes(queue, ["MessageRetentionPeriod"])["MessageRetentionPeriod"])
+
+    # --- requests ---
+
+    def _receive(
+        self, client: SQSClient, queue: str, limit: int, hide_for: float, wait: int
+    ) -> Sequence[MessageTypeDef]:
+        url = self._url(queue)
+        asked = self._request("ReceiveMessage", queue, changes=True)
+        with translated(asked):
+            answer = self._known(
+                queue,
+                lambda: client.receive_message(
+                    QueueUrl=url,
+                    MaxNumberOfMessages=max(1, min(BATCH, limit)),
+                    VisibilityTimeout=_whole(hide_for, least=1),
+                    WaitTimeSeconds=wait,
+                    MessageSystemAttributeNames=_SYSTEM,
+                    MessageAttributeNames=["All"],
+                ),
+            )
+        found: Sequence[MessageTypeDef] = answer.get("Messages", ())
+        return found
+
+    def _hide(self, queue: str, receipt: str, seconds: int) -> None:
+        url = self._url(queue)
+        with translated(self._request("ChangeMessageVisibility", queue, changes=True)):
+            self._known(
+                queue,
+                lambda: self._clients.sqs.change_message_visibility(
+                    QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=seconds
+                ),
+            )
+
+    def _attributes(self, queue: str, names: Any) -> dict[str, str]:
+        url = self._url(queue)
+        asked = self._request("GetQueueAttributes", queue, changes=False)
+        with translated(asked):
+            answer = self._known(
+                queue, lambda: self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+            )
+        check_answer(asked, answer, "Attributes")
+        return dict(answer["Attributes"])
+
+    def _entry(self, queue: str, number: int, body: bytes, key: str | None) -> dict[str, Any]:
+        text, attributes = to_text(body)
+        entry: dict[str, Any] = {"Id": str(number), "MessageBody": text}
+        if attributes:
+            entry["MessageAttributes"] = attributes
+        if queue.endswith(FIFO):
+            entry["MessageGroupId"] = group_of(key, queue)
+            entry["MessageDeduplicationId"] = uuid.uuid4().hex  # every sending counts: copies are told by their own id
+        return entry
+
+    def _url(self, queue: str) -> str:
+        name = self._prefix + queue
+        if name not in self._urls:
+            asked = self._request("GetQueueUrl", queue, changes=False)
+            with translated(asked):
+                answer = self._clients.sqs.get_queue_url(QueueName=name)
+            check_answer(asked, answer, "QueueUrl")
+            self._urls[name] = answer["QueueUrl"]
+        return self._urls[name]
+
+    def _known(self, queue: str, ask: Callable[[], Any]) -> Any:
+        """Ask; forget the queue's URL when there is no such queue any more."""
+        try:
+            return ask()
+        except (self._clients.sqs.exceptions.QueueDoesNotExist, self._clients.polls.exceptions.QueueDoesNotExist):
+            self._urls.pop(self._prefix + queue, None)
+            raise
+
+    def _request(self, operation: str, queue: str, *, changes: bool, needs: str | None = None) -> Request:
+        name = self._prefix + queue
+        meta = self._clients.sqs.meta
+        arn = f"arn:aws:sqs:{meta.region_name}:*:{name}"
+        return Request(
+            f"{operation} on queue {name!r}", meta.endpoint_url, changes, f"{needs or 'sqs:' + operation} on {arn}"
+        )
+
+
+def _body(message: MessageTypeDef) -> bytes:
+    return to_bytes(message.get("Body", ""), message.get("MessageAttributes", {}))
+
+
+def _whole(seconds: float, *, least: int) -> int:
+    return max(least, min(LONGEST_HIDING, math.ceil(seconds)))
+
+
+def _batches(entries: Sequence[dict[str, Any]]) -> list[Any]:
+    """Cut entries into batches of so many, and of so many bytes together, as one request takes."""
+    batches: list[Any] = []
+    size = 0
+    for entry in entries:
+        length = len(entry["MessageBody"].encode()) + OVERHEAD
+        if not batches or len(batches[-1]) == BATCH or size + length > BATCH_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(entry)
+        size += length
+    return batches
