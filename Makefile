@@ -76,6 +76,16 @@ $(VENV)/.runtime: $(VENV)/.created requirements/build.txt requirements/runtime.t
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.runtime requirements/test.txt
+$(VENV)/.test: $(VENV)/.runtime $(VENV)/.azurite requirements/test.txt
 	$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+# The Azure emulator comes from npm, with Node and npm from Python packages: the machine's own may be old, or absent.
+AZURITE := $(VENV)/azurite
+$(VENV)/.azurite: $(VENV)/.created requirements/test.txt tests/azurite/package.json tests/azurite/package-lock.json
+	$(PIP) --require-hashes -r requirements/test.txt
+	mkdir -p $(AZURITE)
+	cp tests/azurite/package.json tests/azurite/package-lock.json $(AZURITE)/
+	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund --cache .cache
+	rm -rf $(AZURITE)/.cache
 	@touch $@

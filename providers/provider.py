@@ -32,6 +32,9 @@ T = TypeVar("T")
 SLOTS = {"lease": 2, "documents": 4, "queue": 4, "poll": 64, "host": 1}
 """Requests at the same time, by lane; a thread starts only when it is needed. "poll" is `receive` with a wait."""
 
+PREPARING = 60.0
+"""Seconds in which a client must have been opened for the first time: a token may take long on a new machine."""
+
 _OUTCOMES: tuple[tuple[type[ProviderError], str], ...] = (
     (NotFound, "not_found"),
     (Refused, "refused"),
@@ -73,6 +76,21 @@ class Provider:
     def lease(self, role: str) -> PortableLease:
         """Return the lease of one role, stored under `leases/<role>`."""
         return PortableLease(self.ask, self.capabilities, role)
+
+    async def prepare(self, within: float = PREPARING) -> None:
+        """Open one client and close it, before any request has to keep its total time. Sends the store nothing.
+
+        What takes long only once (building an SDK's clients, fetching a token) then costs no request its time. Call
+        it before the first one. Raises Misconfigured, Unavailable.
+        """
+        open_lane = self._open_lane
+        lane = (
+            open_lane(self.driver, "prepare") if open_lane else ThreadLane(self.driver, self.total, name="store-open")
+        )
+        try:
+            await lane.call("store.open", lambda client: None, total=within, changes=False)
+        finally:
+            lane.close()
 
     async def close(self) -> None:
         """Close all connections. Requests that are overdue are left to end by themselves."""

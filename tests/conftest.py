@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import in_ci
+from tests import emulators
+from tests.support import in_ci, require
 
 ROOT = Path(__file__).parent
 LIMITS = {"unit": 60, "conformance": 60, "simulation": 300, "acceptance": 240}
@@ -67,10 +68,44 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's own settings may change what a test shows."""
+    """Nobody's own settings or credentials may change what a test shows, and no test may ask a cloud for any."""
     for name in list(os.environ):
-        if name.startswith("WORKER_"):
+        if name.startswith(("WORKER_", "AWS_", "AZURE_")) and not name.startswith("WORKER_TEST_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[emulators.AzureEmulator]:
+    """Azure Blob and Queue Storage, one for this process."""
+    require((absent := emulators.missing()) is None, str(absent))
+    with emulators.azurite() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[emulators.AwsEmulator]:
+    """S3 with conditional writes that are atomic, one for this process."""
+    require((absent := emulators.missing()) is None, str(absent))
+    with emulators.seaweedfs() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[emulators.AwsEmulator]:
+    """SQS, and the shape of S3, one for this process."""
+    require((absent := emulators.missing()) is None, str(absent))
+    with emulators.moto() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def minio() -> Iterator[emulators.AwsEmulator]:
+    """The MinIO that WORKER_TEST_MINIO names; nobody needs to have one."""
+    with emulators.minio() as running:
+        if running is None:
+            pytest.skip("WORKER_TEST_MINIO names no binary and no URL")
+        yield running
 
 
 @pytest.hookimpl(wrapper=True)

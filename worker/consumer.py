@@ -82,6 +82,11 @@ class Consumer:
         if self._handling is not None:
             self._handling.cancel()
 
+    @property
+    def handling(self) -> bool:
+        """Whether a handler call is under way."""
+        return self._handling is not None
+
     def stuck(self, limit: float) -> bool:
         """Say whether the loop has not turned for `limit` seconds, although no handler runs here or in its way."""
         waiting = self._handling is not None or self._queued

@@ -54,6 +54,11 @@ class LeaderDuties:
         self._round_now = asyncio.Event()
         self._counted = asyncio.Event()
 
+    @property
+    def living(self) -> int | None:
+        """How many instances the last count of this process's present or last term has seen alive."""
+        return None if self._count is None else len(self._count.alive)
+
     # --- what the elector calls ---
 
     async def known_term(self) -> int:

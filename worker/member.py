@@ -111,6 +111,11 @@ class Session:
         self._draining = True
         self._mark()
 
+    @property
+    def trusted(self) -> bool:
+        """Whether this session may act: its beats get through."""
+        return self._may_start()
+
     def _may_start(self) -> bool:
         return self.trust is not None and self._ports.clock.now() < self.trust.stop_at
 

@@ -52,6 +52,11 @@ class Ownership:
         return {partition: owned.fence for partition, owned in self._running.items()}
 
     @property
+    def handling(self) -> int:
+        """How many handler calls are under way in owned partitions."""
+        return sum(owned.consumer.handling for owned in self._running.values())
+
+    @property
     def busy(self) -> bool:
         """Whether anything may still act for this session."""
         return bool(self._running)

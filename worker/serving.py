@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import worker
 from providers.connect import connect, probe
-from providers.interface import Misconfigured, ProviderError
+from providers.interface import Call, Misconfigured, ProviderError
 from worker import process
 from worker.app import App
 from worker.clock import SystemClock
@@ -19,16 +19,22 @@ from worker.lifeline import Lifeline
 from worker.ports import Ports
 from worker.settings import Settings
 from worker.supervisor import Supervisor
-from worker.telemetry import Events, configure
+from worker.telemetry import Events, Sink, configure
+
+if TYPE_CHECKING:
+    from worker.web.metrics import Metrics
+    from worker.web.service import AdminPort
 
 TERM_BEGINS, TERM_ENDS = "leader.elected", frozenset({"leader.stepped_down", "leader.lost"})
 
 
-def announcing(lifeline: Lifeline, session: str) -> Events:
-    """Return the process's events, which also tell the launcher who this is and which term it holds."""
+def announcing(lifeline: Lifeline, session: str, also: Sink | None = None) -> Events:
+    """Return the process's events, which also tell the launcher who this is and which term it holds, and `also`."""
     lifeline.announce(session=session, term=None, ready=False)
 
     def listen(event: Mapping[str, Any]) -> None:
+        if also is not None:
+            also(event)
         if event["event"] == TERM_BEGINS:
             lifeline.announce(session=session, term=event["term"], ready=True)
         elif event["event"] in TERM_ENDS:
@@ -38,16 +44,28 @@ def announcing(lifeline: Lifeline, session: str) -> Events:
 
 
 async def build_ports(
-    settings: Settings, handlers: MainLoopHandlers, lifeline: Lifeline, switch: DeadMan, session: str
+    settings: Settings,
+    handlers: MainLoopHandlers,
+    lifeline: Lifeline,
+    switch: DeadMan,
+    session: str,
+    metrics: Metrics | None = None,
 ) -> Ports:
-    """Connect and probe the store; return what an instance needs. Raises ProviderError, ConfigurationError."""
-    events = announcing(lifeline, session).bind(fleet=settings.fleet, instance=settings.instance_name, session=session)
+    """Connect and probe the store; return what an instance needs. Raises ProviderError, ConfigurationError.
+
+    `metrics` hears of every event and every request.
+    """
+    on_event: Sink | None = metrics.on_event if metrics is not None else None
+    on_call: Callable[[Call], None] | None = metrics.on_call if metrics is not None else None
+    named = {"fleet": settings.fleet, "instance": settings.instance_name, "session": session}
+    events = announcing(lifeline, session, on_event).bind(**named)
     total = settings.leader.total
     try:
-        provider = connect(settings.need_store(), total=total, options=settings.store_options)
+        provider = connect(settings.need_store(), total=total, options=settings.store_options, on_call=on_call)
     except Misconfigured as exc:
         raise ConfigurationError(f"WORKER_STORE: {exc}") from exc
     try:
+        await provider.prepare()
         await probe(provider)
     except ProviderError:
         await provider.close()
@@ -71,9 +89,11 @@ def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
     session = SystemClock().token()
     switch = deadman(publish=lifeline.set_deadline)  # on the main thread: macOS wants it there
 
-    async def build(handlers: MainLoopHandlers) -> Supervisor:
-        ports = await build_ports(settings, handlers, lifeline, switch, session)
-        return Supervisor(
+    async def build(handlers: MainLoopHandlers) -> process.Service:
+        admin = _admin_port(settings)
+        metrics = admin.metrics if admin is not None else None
+        ports = await build_ports(settings, handlers, lifeline, switch, session, metrics)
+        supervisor = Supervisor(
             app,
             ports,
             session=session,
@@ -81,5 +101,18 @@ def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
             drain_timeout=settings.drain_seconds,
             facts={"version": worker.__version__, "pid": os.getpid(), "launcher": os.getppid()},
         )
+        if admin is not None:
+            return admin.watching(supervisor)
+        if settings.admin_port is None:
+            ports.events.problem("no admin port: another process has port 8080; WORKER_ADMIN_PORT names another, or 0")
+        return supervisor
 
     return process.run(build, app.lifespan)
+
+
+def _admin_port(settings: Settings) -> AdminPort | None:
+    if settings.admin_port == 0:
+        return None  # and nobody pays for a web server that is not used
+    from worker.web.service import AdminPort
+
+    return AdminPort.take(settings.admin_host, settings.admin_port)

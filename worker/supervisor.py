@@ -50,6 +50,7 @@ class Supervisor:
         self._draining = asyncio.Event()
         self._reason = ""
         self.member = Member(app, ports, slots, self._become_heir, self.drain, facts or {})
+        self.duties = LeaderDuties(app, ports, self.member)
         self.elector = Elector(
             Candidate(ports.fleet, ports.instance, session),
             ports.provider,
@@ -57,7 +58,7 @@ class Supervisor:
             ports.deadman,
             ports.events,
             ports.leader,
-            LeaderDuties(app, ports, self.member),
+            self.duties,
             rank=lambda: self.member.rank,
         )
         share = Share(slots, lambda queue: queue in self.member.board.control.paused, lambda: True)
@@ -70,6 +71,28 @@ class Supervisor:
 
     def _become_heir(self) -> Heir:
         return self.elector.become_heir()
+
+    @property
+    def app(self) -> App:
+        """What this instance runs."""
+        return self._app
+
+    @property
+    def ports(self) -> Ports:
+        """What it runs on."""
+        return self._ports
+
+    @property
+    def draining(self) -> bool:
+        """Whether this instance is on its way out."""
+        return self._draining.is_set()
+
+    @property
+    def handling(self) -> int:
+        """How many handler calls are under way."""
+        session = self.member.session
+        owned = 0 if session is None else session.ownership.handling
+        return owned + sum(consumer.handling for consumer in self._shared)
 
     def drain(self, reason: str) -> None:
         """Finish, release, hand over and end. Control thread only; the first reason stands."""

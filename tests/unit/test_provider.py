@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -10,7 +11,18 @@ from typing import TypeVar
 import pytest
 
 from providers.conformance import Fault, Faults, FaultyDriver
-from providers.interface import Call, Client, Driver, NotFound, OutcomeUnknown, Received, Refused, Stamp, Version
+from providers.interface import (
+    Call,
+    Client,
+    Driver,
+    Misconfigured,
+    NotFound,
+    OutcomeUnknown,
+    Received,
+    Refused,
+    Stamp,
+    Version,
+)
 from providers.memory import MemoryDriver, MemoryStore
 from providers.memory.driver import CAPABILITIES
 from providers.portable import LONGEST_KEY, check_key
@@ -82,6 +94,38 @@ def test_lanes_are_opened_by_kind_with_their_time() -> None:
         ("host.identity", 2.0, False),
     ]
     assert asked[5:] == [("close", 0.0, False)] * 5
+
+
+def test_a_slow_first_opening_costs_no_request_its_time() -> None:
+    """What a driver needs long for once, it is given time for before the first request has to be answered."""
+    opened: list[float] = []
+
+    class Slow(MemoryDriver):
+        def open(self, total: float) -> Client:
+            if not opened:
+                threading.Event().wait(0.3)  # an SDK is imported, a token fetched
+            opened.append(total)
+            return super().open(total)
+
+    async def story() -> None:
+        provider = Provider(Slow(), total=0.1)
+        await provider.prepare()
+        assert await provider.documents.list("") == []
+        await provider.close()
+
+    asyncio.run(story())
+    assert opened == [0.1, 0.1]
+
+
+def test_what_cannot_be_opened_is_told_before_the_first_request() -> None:
+    """A driver that says what is wrong with its credentials is heard when the provider is prepared."""
+
+    class Wrong(MemoryDriver):
+        def open(self, total: float) -> Client:
+            raise Misconfigured("no credentials: set them")
+
+    with pytest.raises(Misconfigured, match="no credentials"):
+        asyncio.run(Provider(Wrong()).prepare())
 
 
 def test_no_wait_without_long_poll() -> None:

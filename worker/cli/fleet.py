@@ -69,6 +69,7 @@ def with_fleet(work: Callable[[Fleet], Awaitable[Result]]) -> Result:
 
     async def whole() -> Result:
         try:
+            await provider.prepare()
             await _check_fleet(provider, settings.fleet)
             return await work(Fleet(provider, settings, options, SystemClock()))
         finally:

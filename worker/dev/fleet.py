@@ -32,6 +32,9 @@ T = TypeVar("T")
 PIPE = 1 << 20
 """Bytes between an instance and its reader: an instance must never wait for us to write an event."""
 
+NO_ADMIN_PORT = {"WORKER_ADMIN_PORT": "0"}
+"""Several instances on one machine would all want the same one."""
+
 CLOSE_GRACE = 20.0
 """Seconds for an orderly end of all instances before `close` kills those that are left."""
 
@@ -71,7 +74,7 @@ class LocalFleet:
         self.store = store
         self.instances = {f"i-{number}": Instance(f"i-{number}") for number in range(1, count + 1)}
         self.history: list[Event] = []  # in the order of arrival; only ever appended to
-        self._env = {**os.environ, "WORKER_STORE": store, "WORKER_APP": app, **(env or {})}
+        self._env = {**os.environ, **NO_ADMIN_PORT, "WORKER_STORE": store, "WORKER_APP": app, **(env or {})}
         self._cwd, self._command = cwd, [*program, *arguments]
         self._clock = SystemClock()
         self._changed = threading.Condition()

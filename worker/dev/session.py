@@ -97,6 +97,7 @@ class Session:
     async def _check(self) -> None:
         """Refuse a store that no instance could use: once, and not in every instance's words. Raises ProviderError."""
         try:
+            await self._provider.prepare()
             await self._provider.lease("leader").observe()
         except ProviderError:
             await self._provider.close()

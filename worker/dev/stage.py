@@ -51,6 +51,7 @@ class Stage:
         self.narrator = Narrator()
         self._app = app
         self._runner = asyncio.Runner()
+        self.ask(self.provider.prepare())
         self._looked = 0
         self._settled: set[str] = set()
 

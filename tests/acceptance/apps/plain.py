@@ -17,6 +17,7 @@ class Item(BaseModel):
     """One piece of work."""
 
     number: int
+    seconds: float = 0.1
 
 
 @app.queue("items", partitions=8)
@@ -25,5 +26,5 @@ async def handle(item: Item, message: Message) -> None:
     act("begun", number=item.number, message=message.id)
     if item.number == 0:
         act("modules", names=sorted(sys.modules))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(item.seconds)
     act("done", number=item.number, message=message.id)
