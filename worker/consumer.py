@@ -12,7 +12,6 @@ attempts, and a handler that kills its process still runs out of them.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from worker.app import QueueSpec
 from worker.clock import wait_for
 from worker.context import Message
 from worker.core.backoff import delay
-from worker.core.dead_letter import Failure, dead_letter
+from worker.core.dead_letter import Failure, dead_letter, failure_of
 from worker.core.envelope import BadMessage, Envelope, key_of, unwrap
 from worker.core.names import dead_letter_queue
 from worker.errors import Fenced, Overlapping
@@ -213,7 +212,7 @@ class Consumer:
         elif isinstance(error, asyncio.CancelledError) and self._stopping.is_set():
             await self._attempt(self._queue.release(self.partition, held.receipt))
         elif received.attempts >= self._spec.max_attempts:
-            await self._bury(received, held, _failure(error, *self._where(received)), message)
+            await self._bury(received, held, failure_of(error, *self._where(received)), message)
         else:
             pause = delay(received.attempts - 1, base=RETRY_BASE, cap=RETRY_CAP, random=clock.random())
             self._events.emit("message.retried", **facts, error=_one_line(error), delay=round(pause, 3))
@@ -283,12 +282,6 @@ class _Held:
     """The newest receipt of a message in hand: every extension changes it."""
 
     receipt: str
-
-
-def _failure(error: BaseException, attempts: int, queue: str, partition: str, at: str) -> Failure:
-    kind = type(error)
-    trace = "".join(traceback.format_exception(error))
-    return Failure(str(error), f"{kind.__module__}.{kind.__qualname__}", trace, attempts, queue, partition, at)
 
 
 def _one_line(error: BaseException) -> str:

@@ -21,8 +21,9 @@ The sums are those of a store where observers decide that a lease has run out. W
   and has one T;
 * the session that a dead leader has handed the lease to, or that dies in the middle of its own claim, holds it for
   another D: a second fault, and a failover of its own.
-What is usual is shorter there by rho D for every failover, since nobody waits longer than the lease lasts; and the
-printed figure, the same for all stores, is then on the safe side. Members' leases are observed on every store.
+What is usual is about the same there: nobody waits rho D longer than the lease lasts, but a successor's look is not
+aimed at the renewal and comes i/2 after the end on average, which is as much. Without successors it is rho D sooner.
+Members' leases are observed on every store.
 """
 
 from __future__ import annotations

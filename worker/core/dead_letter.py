@@ -7,6 +7,7 @@ whose body was cut says so and cannot be replayed; that takes a body sent past `
 from __future__ import annotations
 
 import base64
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +28,13 @@ class Failure:
     queue: str  # logical queue
     partition: str  # physical queue it was read from
     at: str  # when it was given up, ISO UTC
+
+
+def failure_of(error: BaseException, attempts: int, queue: str, partition: str, at: str) -> Failure:
+    """Return what there is to say about a message whose handling ended with `error`."""
+    kind = type(error)
+    trace = "".join(traceback.format_exception(error))
+    return Failure(str(error), f"{kind.__module__}.{kind.__qualname__}", trace, attempts, queue, partition, at)
 
 
 @dataclass(frozen=True, slots=True)
