@@ -76,8 +76,10 @@ class PortableSuite:
             [received] = await provider.queue.receive(Harness.queue, 1, HIDE)
             body = b"x" * provider.queue.limit
             await provider.queue.move(Harness.queue, received, Harness.dead, body)
-            with pytest.raises(Refused):
-                await provider.queue.delete(Harness.queue, received.receipt)
+            if provider.capabilities.strict_receipts:
+                with pytest.raises(Refused):
+                    await provider.queue.delete(Harness.queue, received.receipt)
+            assert await provider.queue.receive(Harness.queue, 1, HIDE) == []
             [moved] = await provider.queue.receive(Harness.dead, 1, HIDE)
             assert moved.body == body
             with pytest.raises(ValueError, match="limit"):
@@ -112,7 +114,7 @@ class PortableSuite:
         """Of sixteen writers in one process that replace one version at once, exactly one succeeds."""
 
         async def story(provider: Provider) -> None:
-            stamp = await provider.documents.create("plan", b"0")
+            stamp = await provider.documents.create("plan", b"start")
             writes = (provider.documents.replace(stamp, b"%d" % n) for n in range(16))
             answers = await asyncio.gather(*writes, return_exceptions=True)
             [won] = [answer for answer in answers if isinstance(answer, Stamp)]
