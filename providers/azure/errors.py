@@ -20,7 +20,6 @@ from azure.core.exceptions import (
     HttpResponseError,
     IncompleteReadError,
     ServiceRequestError,
-    ServiceResponseError,
 )
 
 from providers.interface import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Refused, Unavailable
@@ -122,8 +121,12 @@ def translated(request: Request) -> Iterator[Request]:
     """Turn whatever the SDK raises in this block into one of the interface's errors, and refuse what is no Azure."""
     try:
         yield request
-    except (HttpResponseError, ServiceRequestError, ServiceResponseError, AzureError) as exc:
+    except AzureError as exc:
         raise meaning_of(request, exc) from exc
+    except (ValueError, TypeError) as exc:
+        if request.headers is not None and OURS in request.headers:
+            raise
+        raise _stranger(request, "something unreadable") from exc
     if request.headers is not None and OURS not in request.headers:
         raise _stranger(request, "success")
 
