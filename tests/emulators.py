@@ -116,9 +116,9 @@ def azurite() -> Iterator[AzureEmulator]:
     Not in its memory: there it collects garbage once a minute, and after some thousand messages answers nobody for
     twenty seconds meanwhile, which no lease survives.
     """
-    with tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True) as folder:
-        with _azurite(folder) as running:
-            yield running
+    temporary = tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True)
+    with temporary as folder, _azurite(folder) as running:
+        yield running
 
 
 @contextmanager

@@ -32,8 +32,8 @@ from botocore.parsers import ResponseParserError
 
 from providers.interface import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Refused, Unavailable
 
-UNSENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, SSLError)
-"""Nothing has reached the store."""
+UNSENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+"""Nothing has reached the store. Of TLS errors only one about a certificate says so: others come with answers too."""
 
 CREDENTIALS = (NoCredentialsError, PartialCredentialsError, TokenRetrievalError)
 
@@ -166,7 +166,7 @@ def unanswered(request: Request, error: Exception) -> ProviderError:
         )
     if isinstance(error, ParamValidationError):
         return Misconfigured(f"{request.what}: {why}")
-    if isinstance(error, UNSENT):
+    if isinstance(error, UNSENT) or (isinstance(error, SSLError) and "CERTIFICATE" in why.upper()):
         return Unavailable(f"{request.what}: {request.endpoint} cannot be reached: {why}")
     return _unclear(request, why)
 
