@@ -96,9 +96,18 @@ class Clients:
         try:
             if self._session is None:
                 self._session = boto3.Session(region_name=region)
-            return self._session.client(service, endpoint_url=endpoint, config=_config(self._total, read, endpoint))  # type: ignore[call-overload]  # the service is a variable
+            client: Any = self._session.client(
+                service, endpoint_url=endpoint, config=_config(self._total, read, endpoint)
+            )  # type: ignore[call-overload]  # the service is a variable
         except (BotoCoreError, ValueError) as exc:
             raise Misconfigured(f"AWS configuration: {' '.join(str(exc).split())}") from exc
+        client.meta.events.register("before-call.s3", _stay)
+        return client
+
+
+def _stay(params: dict[str, Any], **_: Any) -> None:
+    """Keep botocore from looking for the bucket in other regions: one call is one request, and the error says why."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _config(connect: float, read: float, endpoint: str | None) -> Config:

@@ -142,9 +142,11 @@ def answered(request: Request, error: ClientError) -> ProviderError:
         kind, why = meaning
         needs = f"; it needs {request.needs}" if kind is Misconfigured and "denied" in why and request.needs else ""
         return kind(f"{request.what}: {why}{needs} ({_short(error)})")
-    if status >= 500:
+    if status >= 500 and not (status == 500 and _is_page(error)):  # so botocore calls a page that came with a 200
         return _unclear(request, _short(error))
-    return Misconfigured(f"{request.what}: {request.endpoint} answered {status} {_short(error)}: is it such a store?")
+    return Misconfigured(
+        f"{request.what}: {request.endpoint} answered {status} {_short(error)}: it is no such store; correct the endpoint"
+    )
 
 
 def unanswered(request: Request, error: Exception) -> ProviderError:
@@ -189,6 +191,11 @@ def _told(error: ClientError) -> bool:
     """Say whether an answer comes from a store at all: a 404 of some web server says nothing about a document."""
     headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return any(name.startswith("x-amz") for name in headers) or "xml" in headers.get("content-type", "")
+
+
+def _is_page(error: ClientError) -> bool:
+    headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return "html" in headers.get("content-type", "")
 
 
 def _unclear(request: Request, why: str) -> ProviderError:
