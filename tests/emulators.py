@@ -111,11 +111,21 @@ def missing() -> str | None:
 
 @contextmanager
 def azurite() -> Iterator[AzureEmulator]:
-    """Run Azurite, in memory."""
+    """Run Azurite, its data in a folder that goes with it.
 
+    Not in its memory: there it collects garbage once a minute, and after some thousand messages answers nobody for
+    twenty seconds meanwhile, which no lease survives.
+    """
+    with tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True) as folder:
+        with _azurite(folder) as running:
+            yield running
+
+
+@contextmanager
+def _azurite(folder: str) -> Iterator[AzureEmulator]:
     def command(ports: Sequence[int]) -> list[str]:
         program = [str(_tool("node")), str(AZURITE / "dist" / "src" / "azurite.js")]
-        flags = ["--silent", "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck"]
+        flags = ["--silent", "--location", folder, "--disableTelemetry", "--skipApiVersionCheck"]
         for service, port in zip(("blob", "queue", "table"), ports, strict=True):
             flags += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
         return [*program, *flags]

@@ -1,12 +1,13 @@
 """Opens clients of one bucket, and of the queues of its region. They share boto3's clients: those are
 made for that.
 
-Whoever closes a client closes nothing of another one's; connections end with the process.
+They are closed with the last client that uses them.
 """
 
 from __future__ import annotations
 
 import threading  # noqa: TID251 - a lock only: several threads may open at once
+from collections.abc import Callable
 
 from providers.aws.clients import Clients
 from providers.aws.documents import PAGE, S3Documents
@@ -37,27 +38,37 @@ class AwsDriver:
         self.capabilities = CAPABILITIES
         self._bucket, self._prefix, self._options, self._page = bucket, prefix, options, page
         self._lock = threading.Lock()
-        self._clients: dict[float, Clients] = {}  # by the total time of a request
+        self._clients: dict[float, tuple[Clients, int]] = {}  # by the total time of a request, and how many use them
         self._queue_urls: dict[str, str] = {}
 
     def open(self, total: float) -> Client:
         """Open a client. Builds boto3's own when it is the first. Raises Misconfigured."""
         with self._lock:
-            if total not in self._clients:
-                self._clients[total] = Clients(self._options, total)
-            clients = self._clients[total]
-        for built in (clients.s3, clients.sqs, clients.polls):
-            assert built is not None  # here, and not within the time of somebody's first request
+            clients, users = self._clients.get(total) or (Clients(self._options, total), 0)
+            for built in (clients.s3, clients.sqs, clients.polls):
+                assert built is not None  # here, and not within the time of somebody's first request
+            self._clients[total] = clients, users + 1
         documents = S3Documents(clients, self._bucket, self._prefix, page=self._page)
-        return AwsClient(documents, SqsQueue(clients, self._options.queue_prefix, self._queue_urls))
+        queue = SqsQueue(clients, self._options.queue_prefix, self._queue_urls)
+        return AwsClient(documents, queue, lambda: self._closed(total))
+
+    def _closed(self, total: float) -> None:
+        with self._lock:
+            clients, users = self._clients[total]
+            if users > 1:
+                self._clients[total] = clients, users - 1
+                return
+            del self._clients[total]
+        clients.close()
 
 
 class AwsClient:
-    """One client."""
+    """One client. `closed` is called when nobody uses it any more."""
 
-    def __init__(self, documents: Documents, queue: Queue) -> None:
+    def __init__(self, documents: Documents, queue: Queue, closed: Callable[[], None]) -> None:
         self.documents = documents
         self.queue = queue
+        self._close = closed
         self.host: Host = NoHost()
 
     def lease(self, role: str) -> Lease:
@@ -65,4 +76,5 @@ class AwsClient:
         return LeaseOnDocuments(self.documents, role)
 
     def close(self) -> None:
-        """Nothing of one's own to close: other clients go on using boto3's."""
+        """Give up boto3's clients; whoever is last closes them."""
+        self._close()

@@ -145,7 +145,8 @@ def answered(request: Request, error: ClientError) -> ProviderError:
     if status >= 500 and not (status == 500 and _is_page(error)):  # so botocore calls a page that came with a 200
         return _unclear(request, _short(error))
     return Misconfigured(
-        f"{request.what}: {request.endpoint} answered {status} {_short(error)}: it is no such store; correct the endpoint"
+        f"{request.what}: {request.endpoint} answered {status} {_short(error)}: it is no such store; correct the "
+        "endpoint"
     )
 
 

@@ -40,7 +40,9 @@ def way(seaweedfs: AwsEmulator, moto_server: AwsEmulator, monkeypatch: pytest.Mo
     name = f"t{secrets.token_hex(4)}"
     with FaultProxy(seaweedfs.url) as s3, FaultProxy(moto_server.url) as sqs:
         options = StoreOptions(endpoint_url=s3.url, queue_endpoint_url=sqs.url, queue_prefix=f"{name}-")
-        yield Way(AwsDriver(BUCKET, f"{name}/", options).open(TOTAL), s3, sqs)
+        client = AwsDriver(BUCKET, f"{name}/", options).open(TOTAL)
+        yield Way(client, s3, sqs)
+        client.close()
 
 
 def test_documents(way: Way) -> None:
@@ -172,6 +174,7 @@ def test_silence(way: Way, seaweedfs: AwsEmulator) -> None:
         client.documents.create("plan", b"1")
     with pytest.raises(Unavailable, match="no clear answer"):
         client.documents.read("plan")
+    client.close()
 
 
 def test_conditions_that_fail(way: Way) -> None:
@@ -199,6 +202,7 @@ def test_reading_is_allowed_and_writing_is_not(
     assert reader.documents.read("plan") is not None
     with pytest.raises(Misconfigured, match="s3:PutObject on arn:aws:s3:::cloud-worker"):
         reader.documents.create("other", b"1")
+    reader.close()
 
 
 def test_no_credentials(way: Way, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
@@ -210,6 +214,7 @@ def test_no_credentials(way: Way, monkeypatch: pytest.MonkeyPatch, tmp_path: obj
     client = AwsDriver(BUCKET, "", StoreOptions(endpoint_url=way.s3.url)).open(TOTAL)
     with pytest.raises(Misconfigured, match="no usable AWS credentials"):
         client.documents.read("plan")
+    client.close()
 
 
 def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
