@@ -1,21 +1,26 @@
 """How this worker signs in: with a connection string (emulators), the machine's identity, or a developer's own.
 
 An identity is asked for only when there is no connection string, and only when the store is opened: on a machine
-without one that takes time, and nobody pays for it unasked. A token is fetched before anything is claimed with it.
+without one that takes time, and nobody pays for it unasked. A token is fetched before anything is claimed with it. It
+lasts for hours, and the SDK renews it minutes before its end, within whatever request comes then: what goes wrong there
+is told in the same words.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import threading  # noqa: TID251 - a lock only: several threads may be the first to sign in
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
-from providers.interface import Misconfigured, Unavailable
+from providers.interface import Misconfigured, ProviderError, Unavailable
 from providers.options import StoreOptions
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessToken, TokenCredential
 
 SCOPE = "https://storage.azure.com/.default"
 
@@ -26,39 +31,58 @@ class Access:
     def __init__(self, account: str, options: StoreOptions) -> None:
         told = _parsed(account, options.azure_connection_string)
         self.account = account
-        self.blob_url = options.endpoint_url or told.get("BlobEndpoint") or f"https://{account}.blob.core.windows.net"
-        self.queue_url = _queue_url(account, options, told)
+        suffix = told.get("EndpointSuffix", "core.windows.net")
+        self.blob_url = options.endpoint_url or told.get("BlobEndpoint") or f"https://{account}.blob.{suffix}"
+        self.queue_url = _queue_url(options, told, f"https://{account}.queue.{suffix}")
         self._key = told.get("AccountKey")
-        self._options = options
-        self._identity: TokenCredential | None = None
+        self._identity = Identity(account, options)
+        for url in (self.blob_url, self.queue_url):
+            _check_url(url, encrypted=self._key is None)
 
     @property
     def credential(self) -> Any:
         """What the SDK's clients take."""
         if self._key is not None:
             return {"account_name": self.account, "account_key": self._key}
-        return self._token_credential()
+        return self._identity
 
     def fetch_token(self) -> None:
         """Make sure that there is a token, from the cache where it holds. Raises Misconfigured, Unavailable."""
-        if self._key is not None:
-            return
-        try:
-            self._token_credential().get_token(SCOPE)
-        except (ServiceRequestError, ServiceResponseError) as exc:
-            raise Unavailable(f"no token for {self.account}: {_line(exc)}") from exc
-        except ClientAuthenticationError as exc:
-            how = self._options.azure_credential
-            raise Misconfigured(
-                f"no token for storage account {self.account} (WORKER_AZURE_CREDENTIAL={how}): {_line(exc)}: give the "
-                "machine an identity, name it in WORKER_AZURE_CLIENT_ID where there are several, or set "
-                "WORKER_AZURE_CREDENTIAL=default on a developer's machine"
-            ) from exc
+        if self._key is None:
+            self._identity.get_token(SCOPE)
 
-    def _token_credential(self) -> TokenCredential:
-        if self._identity is None:
-            self._identity = _identity(self._options)
-        return self._identity
+
+class Identity:
+    """What the SDK's clients get their tokens from: one credential for all of them, made when it is first needed."""
+
+    def __init__(self, account: str, options: StoreOptions) -> None:
+        self._account, self._options = account, options
+        self._lock = threading.Lock()
+        self._made: TokenCredential | None = None
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Return a token, from the credential's own cache where it holds. Raises Misconfigured, Unavailable."""
+        try:
+            return self._credential().get_token(*scopes, **options)
+        except AzureError as exc:
+            raise self._meaning_of(exc) from exc
+
+    def _credential(self) -> TokenCredential:
+        with self._lock:
+            if self._made is None:
+                self._made = _identity(self._options)
+            return self._made
+
+    def _meaning_of(self, error: AzureError) -> ProviderError:
+        what = (
+            f"no token for storage account {self._account} (WORKER_AZURE_CREDENTIAL={self._options.azure_credential})"
+        )
+        fix = (
+            "give the machine an identity, name it in WORKER_AZURE_CLIENT_ID where there are several, or set "
+            "WORKER_AZURE_CREDENTIAL=default on a developer's machine"
+        )
+        kind = Unavailable if _unanswered(error) else Misconfigured
+        return kind(f"{what}: {_line(error)}: {fix}")
 
 
 def _identity(options: StoreOptions) -> TokenCredential:
@@ -80,6 +104,10 @@ def _parsed(account: str, text: str | None) -> dict[str, str]:
     parts = {name.strip(): value.strip() for name, _, value in pairs}
     if not parts.get("AccountName") or not parts.get("AccountKey"):
         raise Misconfigured("WORKER_AZURE_CONNECTION_STRING must have AccountName=… and AccountKey=…, separated by ';'")
+    try:
+        base64.b64decode(parts["AccountKey"], validate=True)
+    except binascii.Error as exc:
+        raise Misconfigured("WORKER_AZURE_CONNECTION_STRING: its AccountKey is no base64: copy it whole") from exc
     if parts["AccountName"] != account:
         raise Misconfigured(
             f"WORKER_STORE names the storage account {account!r}, and WORKER_AZURE_CONNECTION_STRING is that of "
@@ -88,13 +116,13 @@ def _parsed(account: str, text: str | None) -> dict[str, str]:
     return parts
 
 
-def _queue_url(account: str, options: StoreOptions, told: dict[str, str]) -> str:
+def _queue_url(options: StoreOptions, told: dict[str, str], usual: str) -> str:
     if options.queue_endpoint_url:
         return options.queue_endpoint_url
     if told.get("QueueEndpoint"):
         return told["QueueEndpoint"]
     if options.endpoint_url is None:
-        return f"https://{account}.queue.core.windows.net"
+        return usual
     host = urlsplit(options.endpoint_url).netloc
     if ".blob." not in host:
         raise Misconfigured(
@@ -102,6 +130,27 @@ def _queue_url(account: str, options: StoreOptions, told: dict[str, str]) -> str
             "to that of the queues"
         )
     return options.endpoint_url.replace(host, host.replace(".blob.", ".queue.", 1), 1)
+
+
+def _check_url(url: str, *, encrypted: bool) -> None:
+    """Refuse what the SDK would stumble over, or send a token to in the clear."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise Misconfigured("an endpoint of Azure Storage must be a URL such as https://ACCOUNT.blob.core.windows.net")
+    if encrypted and parts.scheme != "https":
+        raise Misconfigured(
+            f"{url!r} is not encrypted, and no token is sent there: use https, or WORKER_AZURE_CONNECTION_STRING "
+            "for an emulator"
+        )
+
+
+def _unanswered(error: BaseException | None) -> bool:
+    """Say whether a token could not be had because whoever gives them did not answer."""
+    while error is not None:
+        if isinstance(error, ServiceRequestError | ServiceResponseError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _line(error: Exception) -> str:

@@ -39,7 +39,7 @@ class BlobDocuments:
         )
         with translated(self.request("Get Blob", key, changes=False)) as asked:
             try:
-                found = self._container.download_blob(self._prefix + key, raw_response_hook=asked.hook, **condition)
+                found = self._container.download_blob(self._prefix + key, raw_response_hook=asked.whole, **condition)
                 return Document(Stamp(key, Version(found.properties.etag), store_time(asked)), found.readall())
             except HttpResponseError as exc:
                 if exc.status_code == 304:
@@ -75,10 +75,10 @@ class BlobDocuments:
 
     def list(self, prefix: str, *, after: str | None = None) -> Page:
         """See `interface.Documents.list`."""
-        last, _, marker = (after or "").partition(_MARK)
+        last, marked, marker = (after or "").partition(_MARK)
         while True:
             page, marker = self._list(prefix, marker)
-            stamps = [stamp for stamp in page if stamp.key > last]
+            stamps = page if marked else [stamp for stamp in page if stamp.key > last]
             if stamps or not marker:
                 return Page(stamps, stamps[-1].key + _MARK + marker if marker else None)
 

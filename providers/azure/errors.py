@@ -4,11 +4,15 @@
     sent, no clear answer   OutcomeUnknown for a change, Unavailable for a read
     answered                by its error code, else by its status
 
+The SDK calls a request unsent in more cases than it is (a TLS connection that breaks while the answer is read): here
+only what cannot have reached anybody counts as unsent.
+
 Every message is one line that names the object, and the role or the setting where one is wrong.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +20,12 @@ from typing import Any
 
 from azure.core.exceptions import (
     AzureError,
-    DecodeError,
+    ClientAuthenticationError,
     HttpResponseError,
-    IncompleteReadError,
     ServiceRequestError,
+    ServiceResponseError,
 )
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
 
 from providers.interface import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Refused, Unavailable
 
@@ -92,12 +97,17 @@ STATUSES: Mapping[int, Meaning] = {
     409: (Refused, "it is not as it was"),
     412: (Refused, "it has changed"),
     429: (Unavailable, "throttled"),
-    503: (Unavailable, "throttled"),
 }
 """Where an answer has no code that is known: a HEAD gives it in a header, and not always."""
 
 OURS = "x-ms-request-id"
 """The header that every answer of Azure Storage has."""
+
+UNSENT = (NewConnectionError, ConnectTimeoutError, ProxyError, ssl.SSLCertVerificationError)
+"""What ends a connection before anything of the request was sent."""
+
+NOT_HTTP_AS_WE_KNOW_IT = (501, 505)
+"""Statuses that say for certain that the server did nothing."""
 
 
 @dataclass(slots=True)
@@ -108,12 +118,20 @@ class Request:
     endpoint: str
     changes: bool
     role: str = ""  # what it needs: "Storage Blob Data Contributor on …"
-    conditional: bool = False  # a 404 means that the version to compare with is gone
+    conditional: bool = False  # a 404 means that the version, or the lease, to compare with is gone
     headers: Mapping[str, str] | None = None
 
     def hook(self, response: Any) -> None:
         """Remember the headers of the answer: what the SDK takes as `raw_response_hook`."""
         self.headers = response.http_response.headers
+
+    def whole(self, response: Any) -> None:
+        """Do as `hook` does, and read the whole body: the SDK would later ask again for one that was cut."""
+        self.hook(response)
+        try:
+            response.http_response.body()
+        except OSError as exc:  # of requests: nothing has translated it yet
+            raise ServiceResponseError(str(exc), error=exc) from exc
 
 
 @contextmanager
@@ -123,22 +141,26 @@ def translated(request: Request) -> Iterator[Request]:
         yield request
     except AzureError as exc:
         raise meaning_of(request, exc) from exc
-    except (ValueError, TypeError) as exc:
-        if request.headers is not None and OURS in request.headers:
-            raise
-        raise _stranger(request, "something unreadable") from exc
+    except ProviderError:
+        raise
+    except Exception as exc:  # the SDK stumbles over a foreign answer wherever it first looks
+        if request.headers is not None and OURS not in request.headers:
+            raise _stranger(request, "success") from exc
+        if request.headers is not None and isinstance(exc, ValueError):  # an answer of Azure's, but unreadable
+            raise _unclear(request, " ".join(str(exc).split())[:200]) from exc
+        raise
     if request.headers is not None and OURS not in request.headers:
         raise _stranger(request, "success")
 
 
 def meaning_of(request: Request, error: AzureError) -> ProviderError:
     """Return what an exception means."""
-    if isinstance(error, DecodeError):
-        return _stranger(request, "something unreadable")
-    if isinstance(error, HttpResponseError) and not isinstance(error, IncompleteReadError) and error.status_code:
+    if isinstance(error, HttpResponseError) and error.response is not None:
         return _answered(request, error)
     why = " ".join(str(error).split())[:300]
-    if isinstance(error, ServiceRequestError):
+    if isinstance(error, ClientAuthenticationError):
+        return Misconfigured(f"{request.what}: the request cannot be signed: {why}")
+    if isinstance(error, ServiceRequestError) and _unsent(error):
         return Unavailable(f"{request.what}: {request.endpoint} cannot be reached: {why}")
     return _unclear(request, why)
 
@@ -147,26 +169,34 @@ def _answered(request: Request, error: HttpResponseError) -> ProviderError:
     status = int(error.status_code or 0)
     response: Any = error.response
     headers: Mapping[str, str] = getattr(response, "headers", None) or {}
-    if OURS not in headers:
-        if status in (429, 503):  # something on the way is overloaded
-            return Unavailable(f"{request.what}: {request.endpoint} answered {status}")
-        if status in (502, 504):  # something on the way has no answer from Azure
-            return _unclear(request, str(status))
-        return _stranger(request, str(status))
     told_code = getattr(error, "error_code", None) or headers.get("x-ms-error-code") or ""
     code = str(getattr(told_code, "value", told_code))
     told = f"{status} {code}".strip()
-    if status == 404 and request.conditional and code != "ContainerNotFound":
+    if OURS not in headers and (status < 500 or status in NOT_HTTP_AS_WE_KNOW_IT) and status not in (408, 429):
+        return _stranger(request, told)
+    if status == 404 and request.conditional:
         return Refused(f"{request.what}: it is gone ({told})")
-    if status >= 500 and status != 503:
-        return _unclear(request, told)
     meaning = CODES.get(code) or STATUSES.get(status)
+    if meaning is None and (status >= 500 or status == 408 or status < 300):
+        return _unclear(request, told)
     if meaning is None:
         return Misconfigured(f"{request.what}: {request.endpoint} answered {told}: {_reason(error)}")
     kind, why = meaning
     denied = kind is Misconfigured and "denied" in why and bool(request.role)
     needs = f"; it needs the role {request.role}: {SIGN_IN}" if denied else ""
     return kind(f"{request.what}: {why}{needs} ({told})")
+
+
+def _unsent(error: ServiceRequestError) -> bool:
+    """Say whether nothing of the request can have reached anybody."""
+    cause: BaseException | None = error.inner_exception
+    if cause is None:
+        return True  # the SDK itself has refused to send it
+    while cause is not None:
+        if isinstance(cause, UNSENT):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _stranger(request: Request, answer: str) -> Misconfigured:

@@ -230,7 +230,7 @@ def azures(status: int, code: str) -> Canned:
         (azures(400, "SomethingNew"), Misconfigured, Misconfigured, "400 SomethingNew"),
         (NOT_AZURE, Misconfigured, Misconfigured, "not as Azure Storage does"),
         (WEB_PAGE, Misconfigured, Misconfigured, "not as Azure Storage does"),
-        (BROKEN, Misconfigured, Misconfigured, "not as Azure Storage does"),
+        (BROKEN, OutcomeUnknown, Unavailable, "500"),
     ],
 )
 def test_answers(
