@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+EMULATED := $(filter azurite s3,$(STORE))
 DEMO := $(BIN)/python -m jobs.demo $(if $(STORE),--store $(STORE))
 SIMULATE := $(BIN)/python -m worker.testing.simulate --seeds $(SEEDS)
 BENCH := $(BIN)/python -m benchmarks
@@ -15,13 +16,20 @@ TESTS := $(BIN)/python scripts/run_tests.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fmt bench simulate generate lock clean
+.PHONY: help demo emulators test check fmt bench simulate generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.runtime ## Watch three instances elect, work, die and recover (about a minute; ARGS=… are passed on)
+demo: $(VENV)/$(if $(EMULATED),.test,.runtime) ## Watch three instances elect, work, die and recover; STORE=azurite or s3: on emulators
+ifeq ($(EMULATED),)
 	$(DEMO) $(ARGS)
+else
+	$(BIN)/python scripts/emulated.py $(STORE) sh -c 'exec $(BIN)/python -m jobs.demo --store "$$WORKER_STORE" $(ARGS)'
+endif
+
+emulators: $(VENV)/.test ## Run emulators of Azure and AWS until Ctrl-C, and print the settings that lead to them
+	$(BIN)/python scripts/emulated.py azurite s3
 
 test: $(VENV)/.test ## Run all tests (ARGS="-k election" are passed to pytest)
 	$(TESTS) $(ARGS)
