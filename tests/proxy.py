@@ -17,7 +17,7 @@ import enum
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
 from types import TracebackType
@@ -111,7 +111,9 @@ class _Cut(Exception):
 class FaultProxy:
     """Stands before one store until the block ends. Any thread may call."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, *, strip: Sequence[str] = ()) -> None:
+        """Stand before a store. `strip` names headers that it never gets to see: a store that ignores them."""
+        self._strip = [re.compile(rf"(?im)^{name}:[^\r]*\r\n".encode()) for name in strip]
         parts = urlsplit(store)
         self._store = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._path = parts.path
@@ -209,6 +211,8 @@ class FaultProxy:
                     store = socket.create_connection(self._store, timeout=FORGOTTEN)
                     store.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     self._keep(store)
+                for header in self._strip:
+                    raw = header.sub(b"", raw, count=1)
                 store.sendall(raw)
                 if rule is not None and rule.fault is Fault.CUT_AFTER_REQUEST:
                     self._note(request, rule, None)

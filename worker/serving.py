@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import worker
 from providers.connect import connect, probe
-from providers.interface import Call, Misconfigured, ProviderError
+from providers.interface import Call, Misconfigured, OutcomeUnknown, ProviderError, Unavailable
+from providers.provider import Provider
 from worker import process
 from worker.app import App
-from worker.clock import SystemClock
+from worker.clock import Clock, SystemClock
 from worker.deadman import DeadMan, deadman
 from worker.errors import ConfigurationError
 from worker.handlers import MainLoopHandlers
@@ -66,7 +67,7 @@ async def build_ports(
         raise ConfigurationError(f"WORKER_STORE: {exc}") from exc
     try:
         await provider.prepare()
-        await probe(provider)
+        await patient_probe(provider, SystemClock(), settings.leader.lease)
     except ProviderError:
         await provider.close()
         raise
@@ -82,6 +83,22 @@ async def build_ports(
         member=settings.member,
         idle_poll=settings.idle_seconds,
     )
+
+
+async def patient_probe(provider: Provider, clock: Clock, patience: float) -> None:
+    """Probe the store, and again while it does not answer clearly, for `patience` seconds. Raises ProviderError.
+
+    An instance that is restarted while the store is slow must not be given up: whoever started it may not start it
+    again. A store that is *wrong* is refused at once.
+    """
+    until = clock.now() + patience
+    while True:
+        try:
+            return await probe(provider)
+        except (Unavailable, OutcomeUnknown):
+            if clock.now() >= until:
+                raise
+            await clock.sleep(provider.total / 2)
 
 
 def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
