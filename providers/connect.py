@@ -1,4 +1,4 @@
-"""From a URL to a `Provider`, and the probe that shows, before anybody relies on it, that the store compares.
+"""From a URL to a `Provider`. Before anybody relies on it, `probe` shows that the store compares (`providers.probe`).
 
 Only this module knows which drivers there are, and it imports one only when its URL is given: nobody pays for an
 SDK that is not used.
@@ -6,16 +6,13 @@ SDK that is not used.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import secrets  # noqa: TID251 - names the probe's document, which no simulation replays
 import time  # noqa: TID251 - the wall clock of the store `memory:`, which lives in this process
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 
-from providers.body import encode
-from providers.interface import Call, Driver, Misconfigured, ProviderError, Refused, Stamp, Unavailable
+from providers.interface import Call, Driver, Misconfigured
 from providers.options import PLAIN, StoreOptions
+from providers.probe import IgnoresConditions, probe
 from providers.provider import Provider
 
 FORMS = (
@@ -23,16 +20,10 @@ FORMS = (
 )
 """What a store's URL may look like, for people."""
 
-RACERS = 8
-"""Writers that the probe sends against each other, over one version of one document."""
-
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9._-]+")
-
-PROBES = "probe/"
-"""Where the probe writes; it removes what it wrote."""
 
 
 def connect(
@@ -146,56 +137,4 @@ def _shown(url: str) -> str:
     return repr(shown if separator else url)
 
 
-async def probe(provider: Provider, *, nonce: str | None = None) -> None:
-    """Show that the store compares before it writes; some accept conditions and ignore them.
-
-    Raises Misconfigured, naming the store, if it does not. Other errors of the store pass through: the probe is
-    then repeated, or given up, by the caller. Costs some dozen requests.
-    """
-    key = PROBES + (secrets.token_hex(8) if nonce is None else nonce)
-    stamp = await provider.documents.create(key, encode({"probe": "first"}))
-    try:
-        await _probe_refusals(provider, stamp)
-    finally:
-        await _tidy(provider, key)
-
-
-async def _probe_refusals(provider: Provider, first: Stamp) -> None:
-    documents = provider.documents
-    if not await _refused(documents.create(first.key, encode({"probe": "duplicate"}))):
-        raise _ignores(provider, "creating a document that exists")
-    second = await documents.replace(first, encode({"probe": "second"}))
-    if second.version == first.version:
-        raise _ignores(provider, "telling two versions of a document apart")
-    if not await _refused(documents.replace(first, encode({"probe": "stale"}))):
-        raise _ignores(provider, "writing over a newer version")
-    race = [documents.replace(second, encode({"probe": "race", "racer": racer})) for racer in range(RACERS)]
-    answers = await asyncio.gather(*race, return_exceptions=True)
-    winners = [answer for answer in answers if isinstance(answer, Stamp)]
-    if len(winners) > 1:
-        raise _ignores(provider, f"{len(winners)} of {RACERS} writers at once over one version")
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, Refused | Unavailable):
-            raise answer
-    if not winners:
-        raise Unavailable(f"{provider.url}: none of {RACERS} writers at once was let through")
-
-
-async def _refused(request: Awaitable[Stamp]) -> bool:
-    try:
-        await request
-    except Refused:
-        return True
-    return False
-
-
-def _ignores(provider: Provider, what: str) -> Misconfigured:
-    return Misconfigured(f"{provider.url} ignores conditions: it allowed {what}, so that two leaders could act at once")
-
-
-async def _tidy(provider: Provider, key: str) -> None:
-    """Remove the probe's document. What cannot be removed now harms nobody: its key is never used again."""
-    with suppress(ProviderError):
-        found = await provider.documents.read(key)
-        if found is not None:
-            await provider.documents.delete(found.stamp)
+__all__ = ["FORMS", "IgnoresConditions", "connect", "driver_for", "probe"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import worker
-from providers.connect import connect, probe
+from providers.connect import IgnoresConditions, connect, probe
 from providers.interface import Call, Misconfigured, OutcomeUnknown, ProviderError, Unavailable
 from providers.provider import Provider
 from worker import process
@@ -68,6 +68,9 @@ async def build_ports(
     try:
         await provider.prepare()
         await patient_probe(provider, SystemClock(), settings.leader.lease)
+    except IgnoresConditions as exc:
+        await provider.close()
+        raise ConfigurationError(f"WORKER_STORE: {exc}; use another store (`worker doctor`)") from exc
     except ProviderError:
         await provider.close()
         raise

@@ -1,22 +1,17 @@
-"""From a URL to a provider, and the probe of a store that only pretends to compare."""
+"""From a URL to a provider."""
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from providers.connect import connect, driver_for, probe
-from providers.interface import Client, Documents, Misconfigured, Stamp, Unavailable
+from providers.connect import connect, driver_for
+from providers.interface import Misconfigured
 from providers.local import SqliteDriver
-from providers.memory import MemoryDriver, MemoryStore
-from providers.memory.driver import MemoryClient
 from providers.options import StoreOptions
-from providers.provider import Provider
 
 
 def test_sqlite_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,80 +72,3 @@ def test_no_driver_is_imported_unasked() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert ended.stdout.strip() == "[]"
-
-
-def _pretending(**broken: Any) -> Provider:
-    """Return a provider of a store some of whose conditions are ignored."""
-    store = MemoryStore()
-
-    class Pretending(MemoryDriver):
-        def open(self, total: float) -> Client:
-            client = MemoryClient(store)
-            client.documents = _Pretender(client.documents, **broken)
-            return client
-
-    return Provider(Pretending(store))
-
-
-class _Pretender:
-    """Documents whose create or replace looks at nothing."""
-
-    def __init__(self, inner: Documents, *, create: bool = False, replace: bool = False) -> None:
-        self.read, self.list, self.delete = inner.read, inner.list, inner.delete
-        self._inner = inner
-        self._create, self._replace = create, replace
-
-    def create(self, key: str, body: bytes) -> Stamp:
-        return self._over(key, body) if self._create else self._inner.create(key, body)
-
-    def replace(self, old: Stamp, body: bytes) -> Stamp:
-        return self._over(old.key, body) if self._replace else self._inner.replace(old, body)
-
-    def _over(self, key: str, body: bytes) -> Stamp:
-        while True:
-            page = self._inner.list(key)
-            try:
-                if not page.stamps:
-                    return self._inner.create(key, body)
-                return self._inner.replace(page.stamps[0], body)
-            except Exception:
-                continue
-
-
-@pytest.mark.parametrize("broken, told", [("create", "creating a document that exists"), ("replace", "newer version")])
-def test_probe_refuses(broken: str, told: str) -> None:
-    """A store that accepts conditions and ignores them is refused, named, before anybody relies on it."""
-    with pytest.raises(Misconfigured, match=rf"memory: ignores conditions.*{told}"):
-        asyncio.run(probe(_pretending(**{broken: True})))
-
-
-def test_probe_refuses_a_race() -> None:
-    """A store that compares, but not while another one writes, is caught by the race."""
-    store = MemoryStore()
-    writes = 0
-
-    class Racy(_Pretender):
-        def replace(self, old: Stamp, body: bytes) -> Stamp:
-            nonlocal writes
-            writes += b"race" in body
-            return self._over(old.key, body) if b"race" in body and writes <= 2 else self._inner.replace(old, body)
-
-    class RacyDriver(MemoryDriver):
-        def open(self, total: float) -> Client:
-            client = MemoryClient(store)
-            client.documents = Racy(client.documents)
-            return client
-
-    with pytest.raises(Misconfigured, match="writers at once"):
-        asyncio.run(probe(Provider(RacyDriver(store))))
-
-
-def test_probe_passes_other_errors_on() -> None:
-    """A store that cannot be reached now is Unavailable, not misconfigured."""
-
-    class Down(MemoryDriver):
-        def open(self, total: float) -> Client:
-            raise Unavailable("connection refused")
-
-    with pytest.raises(Unavailable, match="connection refused"):
-        asyncio.run(probe(Provider(Down())))
