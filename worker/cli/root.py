@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("worker.cli.run:run", "Run this machine's worker."),
     "dev": ("worker.cli.dev:dev", "Run a small fleet on this machine, and watch it."),
     "exec": ("worker.cli.exec:exec_", "Run any program on one machine at a time."),
+    "doctor": ("worker.cli.doctor:doctor", "Examine settings, permissions and the store, before a start."),
     "bounds": ("worker.cli.bounds:bounds", "Say how long each recovery takes, before anyone deploys."),
     "status": ("worker.cli.look:status", "Show the leader, the instances and the queues."),
     "history": ("worker.cli.look:history", "Show who led when, and how each term ended."),
