@@ -36,7 +36,7 @@ class AlteredDriver:
         """Return a provider over this driver."""
         return Provider(self, total=total, **options)
 
-    def keys(self) -> list[str]:
+    def stored(self) -> list[str]:
         """Return the keys of all documents, leases included."""
         return [stamp.key for stamp in self.store.documents.list("").stamps]
 

@@ -37,7 +37,7 @@ def probed(driver: AlteredDriver, **options: Any) -> None:
             await probe(provider)
         finally:
             await provider.close()
-            assert driver.keys() == []
+            assert driver.stored() == []
 
     asyncio.run(whole())
 
