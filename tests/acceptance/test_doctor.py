@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.clouds import azure_venue
-from tests.acceptance.support import worker
+from tests.acceptance.support import all_owned, fleet_of, worker
 from tests.emulators import BUCKET, READER, AwsEmulator, AzureEmulator
 from tests.naive_s3 import naive_s3
 
@@ -92,6 +92,19 @@ def test_doctor_on_sqlite(tmp_path: Path) -> None:
         assert code == 0
         assert bad(found, "skipped").keys() == {"queues"}
         assert "orders, orders-00, orders-01 and 2 more" in found["queues"]["what"]
+
+
+def test_doctor_beside_a_fleet(tmp_path: Path) -> None:
+    """Beside a working fleet all is well, and the fleet does not notice: nobody is deposed, nothing is handled."""
+    with fleet_of(tmp_path, "three") as fleet:
+        all_owned(fleet, 3)
+        mark = fleet.mark()
+        code, found, said = examined(tmp_path, {})
+        assert code == 0, said
+        assert bad(found, "skipped") == {}
+        assert "belongs to fleet" in found["fleet"]["what"]
+        changes = fleet.events("leader.lost", "leader.elected", "instance.killed", "message.handled", since=mark)
+        assert [(event.name, event.instance) for event in changes] == []
 
 
 @pytest.mark.timeout(120)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from providers.interface import Grant, LeaseView, ProviderError, Refused, Stamp
+from providers.interface import Grant, LeaseView, Refused, Stamp
 from providers.probe import IgnoresConditions, probe, race
 from providers.provider import SLOTS, Provider
 from worker.doctor.examination import Patient
@@ -69,13 +69,12 @@ async def claim_race(patient: Patient, found: Findings) -> Finding:
         for _ in range(ROUNDS):
             view = await lease.observe()
             won = await _meet(crowd, lambda one: _claim(patient, one, role, view))  # noqa: B023 - awaited here
-            for winner in won[1:]:
-                with suppress(ProviderError):
-                    await lease.resign(winner, patient.clock.token())
             holder = (await lease.observe()).holder if len(won) == 1 else None
+            for winner in won:
+                with suppress(Refused):  # where several have won, some have lost it again
+                    await lease.resign(winner, patient.clock.token())
             if holder != won[0].session:
                 return failed(f"{max(2, len(won))} of {RACERS} claims of one lease at once were granted", FIX)
-            await lease.resign(won[0], patient.clock.token())
     return _one_each()
 
 

@@ -58,8 +58,10 @@ async def renewals(patient: Patient, found: Findings) -> Finding:
             nonlocal grant
             grant = await lease.renew(grant, patient.clock.token())
 
-        seconds = await _measure(patient, RENEWALS, renew)
-        await lease.resign(grant, patient.clock.token())
+        try:
+            seconds = await _measure(patient, RENEWALS, renew)
+        finally:
+            await lease.resign(grant, patient.clock.token())
     return judge("renewals", seconds, patient.settings)
 
 
