@@ -29,6 +29,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from providers.interface import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Refused, Unavailable
 
@@ -124,7 +125,7 @@ def translated(request: Request) -> Iterator[None]:
         yield
     except ClientError as exc:
         raise answered(request, exc) from exc
-    except (BotoCoreError, HTTPClientError, ResponseParserError) as exc:
+    except (BotoCoreError, HTTPClientError, ResponseParserError, HTTPError) as exc:  # some of urllib3's pass botocore
         raise unanswered(request, exc) from exc
 
 

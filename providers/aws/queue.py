@@ -80,7 +80,7 @@ class SqsQueue:
             failed = answer.get("Failed", ())
             if failed or len(taken) < len(batch):
                 why = "; ".join(sorted({f"{item['Code']}: {item.get('Message', '')}" for item in failed}))
-                kind = OutcomeUnknown if ids or taken else Unavailable
+                kind = Unavailable if not ids and len(failed) == len(batch) else OutcomeUnknown
                 sent = len(ids) + len(taken)
                 raise kind(f"{sent} of {len(bodies)} messages were taken by {queue!r}: {why or 'the rest is unclear'}")
             ids += [taken[entry["Id"]] for entry in batch]
