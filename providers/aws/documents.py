@@ -111,12 +111,21 @@ class S3Documents:
 
     def _request(self, operation: str, key: str, *, changes: bool, conditional: bool = False) -> Request:
         where = f"s3://{self._bucket}/{self._prefix}{key}"
+        meta = self._clients.s3.meta
+        bucket = f"arn:{meta.partition}:s3:::{self._bucket}"
         permission = "s3:ListBucket" if operation == "ListObjectsV2" else f"s3:{operation}"
         scope = "" if operation == "ListObjectsV2" else f"/{self._prefix}*"
-        needs = f"{permission} on arn:aws:s3:::{self._bucket}{scope}"
+        needs = f"{permission} on {bucket}{scope}"
         if operation == "GetObject":
-            needs += f" (and s3:ListBucket on arn:aws:s3:::{self._bucket}: without it S3 denies what does not exist)"
-        return Request(f"{operation} {where}", self._clients.s3.meta.endpoint_url, changes, needs, conditional)
+            needs += f" (and s3:ListBucket on {bucket}: without it S3 denies what does not exist)"
+        return Request(
+            what=f"{operation} {where}",
+            endpoint=meta.endpoint_url,
+            changes=changes,
+            needs=needs,
+            conditional=conditional,
+            region=meta.region_name,
+        )
 
 
 def _stamp(key: str, answer: Mapping[str, Any]) -> Stamp:
