@@ -167,7 +167,8 @@ def moto() -> Iterator[AwsEmulator]:
     """Run moto's server."""
 
     def command(ports: Sequence[int]) -> list[str]:
-        return [str(_tool("moto_server")), "-H", "127.0.0.1", "-p", str(ports[0])]
+        program = [sys.executable, "-I", str(Path(__file__).with_name("moto_server.py"))]
+        return [*program, "-H", "127.0.0.1", "-p", str(ports[0])]
 
     with _running("moto", command, 1) as (process, ports):
         yield AwsEmulator(f"http://127.0.0.1:{ports[0]}", process.pid)
