@@ -212,7 +212,7 @@ class Consumer:
         elif isinstance(error, asyncio.CancelledError) and self._stopping.is_set():
             await self._attempt(self._queue.release(self.partition, held.receipt))
         elif received.attempts >= self._spec.max_attempts:
-            await self._bury(received, held, failure_of(error, *self._where(received)), message)
+            await self._bury(received, held, failure_of(error, *self._where(received)), message, seconds=seconds)
         else:
             pause = delay(received.attempts - 1, base=RETRY_BASE, cap=RETRY_CAP, random=clock.random())
             self._events.emit("message.retried", **facts, error=_one_line(error), delay=round(pause, 3))
@@ -243,7 +243,9 @@ class Consumer:
             except ProviderError as exc:
                 self._events.problem(f"a message in hand could not be kept hidden: {exc}")
 
-    async def _bury(self, received: Received, held: _Held, failure: Failure, message: Message | None = None) -> None:
+    async def _bury(
+        self, received: Received, held: _Held, failure: Failure, message: Message | None = None, **facts: float
+    ) -> None:
         id = message.id if message else _id_of(received)
         key = message.key if message else None
         letter = dead_letter(received.body, failure, id=id, key=key, limit=self._queue.limit)
@@ -256,9 +258,8 @@ class Consumer:
         except ProviderError as exc:
             self._events.problem(f"a dead letter could not be moved to {to}; it will be tried again: {exc}")
             return
-        self._events.emit(
-            "message.dead_lettered", message=id, attempt=received.attempts, error=failure.error.split("\n")[0][:500]
-        )
+        error = failure.error.split("\n")[0][:500]
+        self._events.emit("message.dead_lettered", message=id, attempt=received.attempts, error=error, **facts)
 
     def _where(self, received: Received) -> tuple[int, str, str, str]:
         at = datetime.fromtimestamp(self._ports.clock.wall(), UTC).isoformat()

@@ -56,8 +56,8 @@ class LeaderDuties:
 
     @property
     def living(self) -> int | None:
-        """How many instances the last count of this process's present or last term has seen alive."""
-        return None if self._count is None else len(self._count.alive)
+        """How many members the last count of this process's present or last term has seen alive, and not left."""
+        return None if self._count is None else len(self._count.candidates)
 
     # --- what the elector calls ---
 

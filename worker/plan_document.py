@@ -101,7 +101,7 @@ class PlanDocument:
         events = self._ports.events.bind(term=new.term)
         for name, item in new.partitions.items():
             before = old.partitions.get(name)
-            if before != item:
+            if item.fence != (before.fence if before is not None else 0):  # every grant has a fence of its own
                 moves[item.cause] = moves.get(item.cause, 0) + 1
             if item.next is not None and (before is None or before.next != item.next):
                 events.emit("partition.moving", partition=name, owner=item.owner, next=item.next, cause=item.cause)

@@ -34,12 +34,12 @@ def announcing(lifeline: Lifeline, session: str, also: Sink | None = None) -> Ev
     lifeline.announce(session=session, term=None, ready=False)
 
     def listen(event: Mapping[str, Any]) -> None:
-        if also is not None:
-            also(event)
         if event["event"] == TERM_BEGINS:
             lifeline.announce(session=session, term=event["term"], ready=True)
         elif event["event"] in TERM_ENDS:
             lifeline.announce(session=session, term=None, ready=True)
+        if also is not None:
+            also(event)
 
     return configure(sink=listen)
 
@@ -108,6 +108,8 @@ def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
 
     async def build(handlers: MainLoopHandlers) -> process.Service:
         admin = _admin_port(settings)
+        if admin is not None:
+            admin.start()  # a start may take as long as the store takes to answer, and that is no reason to restart it
         metrics = admin.metrics if admin is not None else None
         ports = await build_ports(settings, handlers, lifeline, switch, session, metrics)
         supervisor = Supervisor(

@@ -79,11 +79,10 @@ class Clients:
         raise Misconfigured("no AWS region: set WORKER_AWS_REGION to the region of the bucket and the queues")
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. The clients stay: they connect again when they are used again."""
         with self._lock:
             for client in self._built.values():
                 client.close()
-            self._built.clear()
 
     def _get(self, name: str, service: str, read: float, endpoint: str | None) -> Any:
         with self._lock:  # sessions are not safe for threads, the clients that they make are
@@ -101,13 +100,18 @@ class Clients:
             )  # type: ignore[call-overload]  # the service is a variable
         except (BotoCoreError, ValueError) as exc:
             raise Misconfigured(f"AWS configuration: {' '.join(str(exc).split())}") from exc
-        client.meta.events.register("before-call.s3", _stay)
+        client.meta.events.register("before-call.s3", _once)
         return client
 
 
-def _stay(params: dict[str, Any], **_: Any) -> None:
-    """Keep botocore from looking for the bucket in other regions: one call is one request, and the error says why."""
+def _once(params: dict[str, Any], **_: Any) -> None:
+    """Make one call one request and one answer, whatever botocore would add for the sake of large bodies.
+
+    It would look for the bucket in other regions, where the error says more; and before it sends a body it would wait
+    for "100 Continue": a second on the way to servers that never say so, a round trip on the way to the others.
+    """
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
+    params["headers"].pop("Expect", None)
 
 
 def _config(connect: float, read: float, endpoint: str | None) -> Config:

@@ -11,6 +11,7 @@ between in which somebody else's write could be deleted. Nothing that elects or 
 
 from __future__ import annotations
 
+from contextlib import closing
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ class S3Documents:
         with translated(asked):
             try:
                 answer = self._clients.s3.get_object(Bucket=self._bucket, Key=self._prefix + key, **given)
-                with answer["Body"] as body:
+                # Not `with answer["Body"]`, which gives out the stream below it: its errors are urllib3's own.
+                with closing(answer["Body"]) as body:
                     check_answer(asked, answer, "ETag")
                     return Document(_stamp(key, answer), body.read())
             except ClientError as exc:
@@ -61,8 +63,8 @@ class S3Documents:
         """See `interface.Documents.delete`, and above for stores that do not compare."""
         asked = self._request("DeleteObject", old.key, changes=True, conditional=True)
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + old.key}
+        self._compare(old)
         with translated(asked):
-            self._compare(old)
             try:
                 self._clients.s3.delete_object(**where, IfMatch=old.version)
             except ClientError as exc:
@@ -95,23 +97,35 @@ class S3Documents:
 
     def _compare(self, old: Stamp) -> None:
         """Refuse at once what the server may not compare; see above."""
-        try:
-            found = self._clients.s3.head_object(Bucket=self._bucket, Key=self._prefix + old.key)
-        except ClientError as exc:
-            if code_of(exc)[1] == 404:
-                raise Refused(f"{old.key} is gone") from exc
-            raise
+        asked = self._request("GetObject", old.key, changes=False)  # HEAD needs the same permission
+        with translated(asked):
+            try:
+                found = self._clients.s3.head_object(Bucket=self._bucket, Key=self._prefix + old.key)
+            except ClientError as exc:
+                if code_of(exc)[1] == 404:
+                    raise Refused(f"{old.key} is gone") from exc
+                raise
+        check_answer(asked, found, "ETag")
         if found["ETag"] != old.version:
             raise Refused(f"{old.key} has changed")
 
     def _request(self, operation: str, key: str, *, changes: bool, conditional: bool = False) -> Request:
         where = f"s3://{self._bucket}/{self._prefix}{key}"
+        meta = self._clients.s3.meta
+        bucket = f"arn:{meta.partition}:s3:::{self._bucket}"
         permission = "s3:ListBucket" if operation == "ListObjectsV2" else f"s3:{operation}"
         scope = "" if operation == "ListObjectsV2" else f"/{self._prefix}*"
-        needs = f"{permission} on arn:aws:s3:::{self._bucket}{scope}"
+        needs = f"{permission} on {bucket}{scope}"
         if operation == "GetObject":
-            needs += f" (and s3:ListBucket on arn:aws:s3:::{self._bucket}: without it S3 denies what does not exist)"
-        return Request(f"{operation} {where}", self._clients.s3.meta.endpoint_url, changes, needs, conditional)
+            needs += f" (and s3:ListBucket on {bucket}: without it S3 denies what does not exist)"
+        return Request(
+            what=f"{operation} {where}",
+            endpoint=meta.endpoint_url,
+            changes=changes,
+            needs=needs,
+            conditional=conditional,
+            region=meta.region_name,
+        )
 
 
 def _stamp(key: str, answer: Mapping[str, Any]) -> Stamp:

@@ -1,7 +1,8 @@
 """Opens clients of one bucket, and of the queues of its region. They share boto3's clients: those are
 made for that.
 
-They are closed with the last client that uses them.
+Their connections are closed with the last client that uses them. They themselves stay: building them takes half a
+second, and signing in may take longer, which must not happen within the time of a request.
 """
 
 from __future__ import annotations
@@ -55,11 +56,9 @@ class AwsDriver:
     def _closed(self, total: float) -> None:
         with self._lock:
             clients, users = self._clients[total]
-            if users > 1:
-                self._clients[total] = clients, users - 1
-                return
-            del self._clients[total]
-        clients.close()
+            self._clients[total] = clients, users - 1
+            if users == 1:
+                clients.close()
 
 
 class AwsClient:
@@ -76,5 +75,5 @@ class AwsClient:
         return LeaseOnDocuments(self.documents, role)
 
     def close(self) -> None:
-        """Give up boto3's clients; whoever is last closes them."""
+        """Give up boto3's clients; whoever is last closes their connections."""
         self._close()

@@ -17,30 +17,61 @@ from typing import Any
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    InvalidConfigError,
+    LoginError,
+    MetadataRetrievalError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
     ProxyConnectionError,
+    RefreshWithMFAUnsupportedError,
     SSLError,
+    SSOError,
     TokenRetrievalError,
+    UnknownCredentialError,
 )
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from providers.interface import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Refused, Unavailable
 
 UNSENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 """Nothing has reached the store. Of TLS errors only one about a certificate says so: others come with answers too."""
 
-CREDENTIALS = (NoCredentialsError, PartialCredentialsError, TokenRetrievalError)
+CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+    SSOError,
+    LoginError,
+    ProfileNotFound,
+    ConfigParseError,
+    InvalidConfigError,
+    UnknownCredentialError,
+    RefreshWithMFAUnsupportedError,
+)
+"""Somebody must do something about them."""
+
+FETCHED = (CredentialRetrievalError, MetadataRetrievalError)
+"""Whoever gives out credentials did not, this time; nothing has reached the store."""
 
 Meaning = tuple[type[ProviderError], str]
 
 FIX_KEYS = "the credentials are not accepted: renew them, or give the machine a role"
 FIX_REGION = "set WORKER_AWS_REGION to the region of the bucket and the queues"
+FIX_CLOCK = "this machine's clock is minutes off: synchronise it"
+ELSEWHERE = "the bucket is in another region"
+STALE = "the message is gone, or somebody else has received it since"
+
+UNCLEAR = frozenset({"RequestTimeout", "RequestTimeoutException"})
+"""Told with 400, and yet nobody's mistake: the store has waited too long for a machine that stood still."""
 
 CODES: Mapping[str, Meaning] = {
     # documents
@@ -52,12 +83,14 @@ CODES: Mapping[str, Meaning] = {
     # queues
     "AWS.SimpleQueueService.NonExistentQueue": (NotFound, "there is no such queue"),
     "QueueDoesNotExist": (NotFound, "there is no such queue"),
-    "ReceiptHandleIsInvalid": (Refused, "the message is gone, or somebody else has received it since"),
-    "InvalidReceiptHandle": (Refused, "the message is gone, or somebody else has received it since"),
+    "ReceiptHandleIsInvalid": (Refused, STALE),
+    "InvalidReceiptHandle": (Refused, STALE),
     "MessageNotInflight": (Refused, "the message is visible again: somebody else may have received it since"),
     "AWS.SimpleQueueService.MessageNotInflight": (Refused, "the message is visible again"),
     "QueueDeletedRecently": (Unavailable, "a queue of this name was deleted within the last minute"),
     "AWS.SimpleQueueService.QueueDeletedRecently": (Unavailable, "a queue of this name was deleted a minute ago"),
+    "QueueAlreadyExists": (Unavailable, "somebody else was creating it"),
+    "QueueNameExists": (Unavailable, "somebody else was creating it"),
     "OverLimit": (Unavailable, "too many messages of this queue are in hand"),
     # who may do what, and where
     "AccessDenied": (Misconfigured, "access is denied"),
@@ -73,13 +106,18 @@ CODES: Mapping[str, Meaning] = {
     "InvalidToken": (Misconfigured, FIX_KEYS),
     "SignatureDoesNotMatch": (Misconfigured, FIX_KEYS),
     "InvalidSignatureException": (Misconfigured, FIX_KEYS),
-    "RequestTimeTooSkewed": (Misconfigured, "this machine's clock is minutes off: synchronise it"),
-    "PermanentRedirect": (Misconfigured, f"the bucket is in another region: {FIX_REGION}"),
-    "AuthorizationHeaderMalformed": (Misconfigured, f"the bucket is in another region: {FIX_REGION}"),
-    "IllegalLocationConstraintException": (Misconfigured, f"the bucket is in another region: {FIX_REGION}"),
+    "RequestTimeTooSkewed": (Misconfigured, FIX_CLOCK),
+    "RequestExpired": (Misconfigured, FIX_CLOCK),
+    "PermanentRedirect": (Misconfigured, ELSEWHERE),
+    "AuthorizationHeaderMalformed": (Misconfigured, ELSEWHERE),
+    "IllegalLocationConstraintException": (Misconfigured, ELSEWHERE),
     "InvalidBucketName": (Misconfigured, "no bucket can have this name: correct WORKER_STORE"),
     "OptInRequired": (Misconfigured, "this account has not signed up for the service"),
     # later
+    "IncompleteBody": (Unavailable, "the request has not arrived whole"),
+    "PriorRequestNotComplete": (Unavailable, "another request was under way: the same one may be sent again"),
+    "KMS.ThrottlingException": (Unavailable, "throttled"),
+    "KmsThrottled": (Unavailable, "throttled"),
     "SlowDown": (Unavailable, "throttled"),
     "ServiceUnavailable": (Unavailable, "throttled"),
     "RequestThrottled": (Unavailable, "throttled"),
@@ -94,16 +132,17 @@ CODES: Mapping[str, Meaning] = {
 """What S3, SQS and the servers that speak like them call it: what it means, and what is said of it."""
 
 STATUSES: Mapping[int, Meaning] = {
-    301: (Misconfigured, f"the bucket is in another region: {FIX_REGION}"),
+    301: (Misconfigured, ELSEWHERE),
     401: (Misconfigured, FIX_KEYS),
     403: (Misconfigured, "access is denied"),
     409: (Unavailable, "another request was under way: the same one may be sent again"),
     412: (Refused, "it exists already, has changed, or is gone"),
     429: (Unavailable, "throttled"),
     501: (Misconfigured, "the server does not implement this request: it cannot be a store"),
-    503: (Unavailable, "throttled"),
 }
-"""Where an answer has no code that is known, as HEAD and some servers give none."""
+"""Where an answer has no code that is known, as HEAD and some servers give none. What 503 means only a code can tell:
+some servers say so of a write that a part of them has done.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +154,8 @@ class Request:
     changes: bool
     needs: str = ""  # the permission, such as "s3:PutObject on arn:aws:s3:::bucket/*"
     conditional: bool = False  # a 404 means that the version to compare with is gone
+    receipt: bool = False  # a value that is refused is the receipt: the message's visibility has ended
+    region: str = ""  # that it is signed for
 
 
 @contextmanager
@@ -124,30 +165,48 @@ def translated(request: Request) -> Iterator[None]:
         yield
     except ClientError as exc:
         raise answered(request, exc) from exc
-    except (BotoCoreError, HTTPClientError, ResponseParserError) as exc:
+    except (BotoCoreError, HTTPClientError, ResponseParserError, HTTPError) as exc:  # some of urllib3's pass botocore
         raise unanswered(request, exc) from exc
+    except RuntimeError as exc:  # the only name that botocore has for credentials that are renewed and still expired
+        if "credentials" not in str(exc):
+            raise
+        raise Misconfigured(f"{request.what}: the credentials have expired: renew them") from exc
 
 
 def answered(request: Request, error: ClientError) -> ProviderError:
     """Return what an error answer means."""
     code, status = code_of(error)
-    if status == 404 and request.conditional and code not in ("NoSuchBucket", "QueueDoesNotExist"):
-        return Refused(f"{request.what}: it is gone")
-    meaning = CODES.get(code) or CODES.get(code.removeprefix("AWS.SimpleQueueService."))
-    if meaning is None and status == 404:
-        meaning = (NotFound, "there is no such object") if _told(error) else None
-    if meaning is None:
-        meaning = STATUSES.get(status)
+    if code in UNCLEAR or status == 408:
+        return _unclear(request, _short(error))
+    meaning = _meaning(request, code, status, by_a_store=_told(error))
     if meaning is not None:
         kind, why = meaning
+        if why is ELSEWHERE:
+            why = f"{_elsewhere(request, error)}: {FIX_REGION}"
         needs = f"; it needs {request.needs}" if kind is Misconfigured and "denied" in why and request.needs else ""
         return kind(f"{request.what}: {why}{needs} ({_short(error)})")
     if status >= 500 and not (status == 500 and _is_page(error)):  # so botocore calls a page that came with a 200
         return _unclear(request, _short(error))
+    if _told(error):
+        return Misconfigured(f"{request.what}: {request.endpoint} refuses it with {status} {_short(error)}")
     return Misconfigured(
         f"{request.what}: {request.endpoint} answered {status} {_short(error)}: it is no such store; correct the "
         "endpoint"
     )
+
+
+def _meaning(request: Request, code: str, status: int, *, by_a_store: bool) -> Meaning | None:
+    """Look an error answer up; None where neither its code nor its status says anything."""
+    if status == 404 and request.conditional and by_a_store and code != "NoSuchBucket":
+        return Refused, "it is gone"
+    if request.receipt and code.removesuffix("Exception") == "InvalidParameterValue":
+        return Refused, STALE  # so SQS calls a receipt that is well formed and has run out
+    meaning = CODES.get(code) or CODES.get(code.removeprefix("AWS.SimpleQueueService."))
+    if meaning is None and code.lower().startswith("kms"):
+        return Misconfigured, "the encryption key cannot be used: allow kms:Decrypt and kms:GenerateDataKey on it"
+    if meaning is None and status == 404 and by_a_store:
+        return NotFound, "there is no such object"
+    return meaning or STATUSES.get(status)
 
 
 def unanswered(request: Request, error: Exception) -> ProviderError:
@@ -158,6 +217,8 @@ def unanswered(request: Request, error: Exception) -> ProviderError:
             f"{request.what}: no usable AWS credentials ({why}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "give the machine a role"
         )
+    if isinstance(error, FETCHED):
+        return Unavailable(f"{request.what}: no AWS credentials could be fetched: {why}")
     if isinstance(error, NoRegionError):
         return Misconfigured(f"no AWS region: {FIX_REGION}")
     if isinstance(error, ResponseParserError):
@@ -186,6 +247,14 @@ def code_of(error: ClientError) -> tuple[str, int]:
     answer: Mapping[str, Any] = error.response
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return str(answer.get("Error", {}).get("Code", "")), int(status)
+
+
+def _elsewhere(request: Request, error: ClientError) -> str:
+    """Name the two regions, as far as the answer tells."""
+    told: Mapping[str, Any] = error.response
+    headers: Mapping[str, str] = told.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    there = headers.get("x-amz-bucket-region") or told.get("Error", {}).get("Region") or "another region"
+    return f"the bucket is in {there}, and the request was signed for {request.region}"
 
 
 def _told(error: ClientError) -> bool:

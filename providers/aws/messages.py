@@ -1,7 +1,8 @@
 """How a message travels in SQS, which takes text only, and not all of that.
 
 A body that is text stays as it is, so that people and foreign producers can read and write it; any other is base64,
-and says so in an attribute. A message group's name takes few characters too: a key that has others is hashed.
+and says so in an attribute, as does one that is empty, which SQS does not take. A message group's name takes few
+characters too: a key that has others is hashed.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from collections.abc import Mapping
 from typing import Any
 
 ENCODED = "cloud-worker-encoding"
-"""The attribute of a body that is not text; its value is `base64`."""
+"""The attribute of a body that is not text; its value is `base64` or `empty`."""
 
 _TEXT = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")  # what SQS takes, and nothing else
 _GROUP = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-]{1,128}")
 
-LIMIT = 768 * 1024
-"""Bytes of a body that fit one message of 1 MiB whatever they are: base64 makes four of three."""
-
 BATCH_BYTES = 1024 * 1024
-"""Bytes of all bodies and attributes of one batch."""
+"""Bytes of all bodies and attributes of one batch; also of one message."""
 
 OVERHEAD = 128
-"""Bytes of a message's attribute, at the most."""
+"""Bytes of a message's attribute, at the most: its name, type and value count as the body does."""
+
+LIMIT = 767 * 1024
+"""Bytes of a body that fit one message whatever they are: base64 makes four of three, and the attribute adds to it."""
 
 
 def to_text(body: bytes) -> tuple[str, dict[str, Any]]:
@@ -35,6 +36,8 @@ def to_text(body: bytes) -> tuple[str, dict[str, Any]]:
         text = body.decode()
     except UnicodeDecodeError:
         text = ""
+    if not body:
+        return "-", {ENCODED: {"DataType": "String", "StringValue": "empty"}}
     if _TEXT.fullmatch(text) and "\r" not in text:  # a carriage return does not survive XML
         return text, {}
     return base64.b64encode(body).decode(), {ENCODED: {"DataType": "String", "StringValue": "base64"}}
@@ -42,7 +45,10 @@ def to_text(body: bytes) -> tuple[str, dict[str, Any]]:
 
 def to_bytes(text: str, attributes: Mapping[str, Any]) -> bytes:
     """Return the bytes that were sent; those of the text itself where it is not what its attribute says."""
-    if attributes.get(ENCODED, {}).get("StringValue") == "base64":
+    encoding = attributes.get(ENCODED, {}).get("StringValue")
+    if encoding == "empty":
+        return b""
+    if encoding == "base64":
         try:
             return base64.b64decode(text, validate=True)
         except (ValueError, binascii.Error):

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from providers.aws.clients import LONGEST_POLL, Clients
 from providers.aws.errors import Request, check_answer, translated
 from providers.aws.messages import BATCH_BYTES, OVERHEAD, group_of, to_bytes, to_text
-from providers.interface import Depth, Misconfigured, NotFound, OutcomeUnknown, Received, Unavailable
+from providers.interface import Depth, Misconfigured, NotFound, OutcomeUnknown, ProviderError, Received, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_sqs.type_defs import MessageTypeDef, SendMessageBatchResultTypeDef
 
 FIFO = ".fifo"
 RETENTION = 14 * 24 * 3600
@@ -32,6 +32,9 @@ BATCH = 10
 LONGEST_HIDING = 12 * 3600
 PEEK_HIDES = 1
 """Seconds for which a look hides what it shows: there is no looking without receiving."""
+
+PEEKS = 20
+"""Requests of one look, at the most: they share the time of one, and what was seen first is soon seen again."""
 
 _SYSTEM: Any = ["ApproximateReceiveCount", "SentTimestamp"]
 
@@ -65,29 +68,36 @@ class SqsQueue:
     def send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None] = ()) -> Sequence[str]:
         """See `interface.Queue.send`. One request for what fits one.
 
-        Raises OutcomeUnknown when some were taken and others not, Unavailable when none was.
+        Raises OutcomeUnknown when some were taken and others not, in the same request or in the next one.
         """
         entries = [
             self._entry(queue, number, body, keys[number] if keys else None) for number, body in enumerate(bodies)
         ]
         ids: list[str] = []
         for batch in _batches(entries):
-            asked = self._request("SendMessageBatch", queue, changes=True, needs="sqs:SendMessage")
-            url = self._url(queue)
-            with translated(asked):
-                answer = self._known(queue, partial(self._clients.sqs.send_message_batch, QueueUrl=url, Entries=batch))
+            try:
+                answer = self._send(queue, batch)
+            except ProviderError as exc:
+                if not ids:
+                    raise
+                raise OutcomeUnknown(
+                    f"{len(ids)} of {len(bodies)} messages were taken by {queue!r}; then: {exc}"
+                ) from exc
             taken = {item["Id"]: item["MessageId"] for item in answer.get("Successful", ())}
             failed = answer.get("Failed", ())
             if failed or len(taken) < len(batch):
                 why = "; ".join(sorted({f"{item['Code']}: {item.get('Message', '')}" for item in failed}))
-                kind = OutcomeUnknown if ids or taken else Unavailable
+                kind = Unavailable if not ids and len(failed) == len(batch) else OutcomeUnknown
                 sent = len(ids) + len(taken)
                 raise kind(f"{sent} of {len(bodies)} messages were taken by {queue!r}: {why or 'the rest is unclear'}")
             ids += [taken[entry["Id"]] for entry in batch]
         return ids
 
     def receive(self, queue: str, limit: int, hide_for: float, wait: float = 0.0) -> Sequence[Received]:
-        """See `interface.Queue.receive`. At most ten messages come at once."""
+        """See `interface.Queue.receive`. At most ten messages come at once.
+
+        Several of one message group come together, in order: whoever takes more than one keeps to it.
+        """
         seconds = min(LONGEST_POLL, int(wait))
         client = self._clients.polls if seconds else self._clients.sqs
         return [
@@ -113,7 +123,7 @@ class SqsQueue:
     def delete(self, queue: str, receipt: str) -> None:
         """See `interface.Queue.delete`. A standard queue may say yes to a stale receipt, and delete nothing."""
         url = self._url(queue)
-        with translated(self._request("DeleteMessage", queue, changes=True)):
+        with translated(self._request("DeleteMessage", queue, changes=True, receipt=True)):
             self._known(queue, lambda: self._clients.sqs.delete_message(QueueUrl=url, ReceiptHandle=receipt))
 
     def delete_many(self, queue: str, receipts: Sequence[str]) -> None:
@@ -140,7 +150,7 @@ class SqsQueue:
         Only the messages of dead-letter queues are looked at, by operators; their attempts bound nothing.
         """
         seen: dict[str, Received] = {}
-        while len(seen) < limit:
+        for _ in range(PEEKS):
             found = self._receive(self._clients.sqs, queue, limit - len(seen), PEEK_HIDES, 0)
             news = {
                 message["MessageId"]: Received(
@@ -148,9 +158,10 @@ class SqsQueue:
                 )
                 for message in found
             }
-            if not news.keys() - seen.keys():
-                break
+            fresh = news.keys() - seen.keys()
             seen |= news
+            if not fresh or len(seen) >= limit:
+                break
         return list(seen.values())
 
     def depth(self, queue: str) -> Depth:
@@ -169,6 +180,15 @@ class SqsQueue:
         return float(self._attributes(queue, ["MessageRetentionPeriod"])["MessageRetentionPeriod"])
 
     # --- requests ---
+
+    def _send(self, queue: str, batch: Any) -> SendMessageBatchResultTypeDef:
+        asked = self._request("SendMessageBatch", queue, changes=True, needs="sqs:SendMessage")
+        url = self._url(queue)
+        with translated(asked):
+            answer: SendMessageBatchResultTypeDef = self._known(
+                queue, partial(self._clients.sqs.send_message_batch, QueueUrl=url, Entries=batch)
+            )
+        return answer
 
     def _receive(
         self, client: SQSClient, queue: str, limit: int, hide_for: float, wait: int
@@ -192,7 +212,7 @@ class SqsQueue:
 
     def _hide(self, queue: str, receipt: str, seconds: int) -> None:
         url = self._url(queue)
-        with translated(self._request("ChangeMessageVisibility", queue, changes=True)):
+        with translated(self._request("ChangeMessageVisibility", queue, changes=True, receipt=True)):
             self._known(
                 queue,
                 lambda: self._clients.sqs.change_message_visibility(
@@ -238,12 +258,19 @@ class SqsQueue:
             self._urls.pop(self._prefix + queue, None)
             raise
 
-    def _request(self, operation: str, queue: str, *, changes: bool, needs: str | None = None) -> Request:
+    def _request(
+        self, operation: str, queue: str, *, changes: bool, needs: str | None = None, receipt: bool = False
+    ) -> Request:
         name = self._prefix + queue
         meta = self._clients.sqs.meta
-        arn = f"arn:aws:sqs:{meta.region_name}:*:{name}"
+        arn = f"arn:{meta.partition}:sqs:{meta.region_name}:*:{name}"
         return Request(
-            f"{operation} on queue {name!r}", meta.endpoint_url, changes, f"{needs or 'sqs:' + operation} on {arn}"
+            what=f"{operation} on queue {name!r}",
+            endpoint=meta.endpoint_url,
+            changes=changes,
+            needs=f"{needs or 'sqs:' + operation} on {arn}",
+            receipt=receipt,
+            region=meta.region_name,
         )
 
 

@@ -33,11 +33,13 @@ class Access:
         self.account = account
         suffix = told.get("EndpointSuffix", "core.windows.net")
         self.blob_url = options.endpoint_url or told.get("BlobEndpoint") or f"https://{account}.blob.{suffix}"
-        self.queue_url = _queue_url(options, told, f"https://{account}.queue.{suffix}")
         self._key = told.get("AccountKey")
         self._identity = Identity(account, options)
-        for url in (self.blob_url, self.queue_url):
-            _check_url(url, encrypted=self._key is None)
+        _check_url(self.blob_url)  # first: the queues' may be made from it
+        self.queue_url = _queue_url(options, told, f"https://{account}.queue.{suffix}")
+        _check_url(self.queue_url)
+        if self._key is None:
+            _check_encrypted(self.blob_url, self.queue_url)
 
     @property
     def credential(self) -> Any:
@@ -132,16 +134,30 @@ def _queue_url(options: StoreOptions, told: dict[str, str], usual: str) -> str:
     return options.endpoint_url.replace(host, host.replace(".blob.", ".queue.", 1), 1)
 
 
-def _check_url(url: str, *, encrypted: bool) -> None:
-    """Refuse what the SDK would stumble over, or send a token to in the clear."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+def _check_url(url: str) -> None:
+    """Refuse what the SDK would stumble over, and secrets, which errors would repeat."""
+    try:
+        parts = urlsplit(url)
+        named = parts.hostname and parts.port != 0  # a port that is no number is only found when it is looked at
+    except ValueError:
+        named = None
+    if not named or parts.scheme not in ("http", "https") or "@" in parts.netloc:
         raise Misconfigured("an endpoint of Azure Storage must be a URL such as https://ACCOUNT.blob.core.windows.net")
-    if encrypted and parts.scheme != "https":
+    if "?" in url or "#" in url:
         raise Misconfigured(
-            f"{url!r} is not encrypted, and no token is sent there: use https, or WORKER_AZURE_CONNECTION_STRING "
-            "for an emulator"
+            "an endpoint of Azure Storage ends before the '?': a shared access signature is no way to sign in here; "
+            "use an identity, or WORKER_AZURE_CONNECTION_STRING with a key"
         )
+
+
+def _check_encrypted(*urls: str) -> None:
+    """Refuse to send a token in the clear."""
+    for url in urls:
+        if urlsplit(url).scheme != "https":
+            raise Misconfigured(
+                f"{url!r} is not encrypted, and no token is sent there: use https, or WORKER_AZURE_CONNECTION_STRING "
+                "for an emulator"
+            )
 
 
 def _unanswered(error: BaseException | None) -> bool:

@@ -40,7 +40,7 @@ class BlobDocuments:
         with translated(self.request("Get Blob", key, changes=False)) as asked:
             try:
                 found = self._container.download_blob(self._prefix + key, raw_response_hook=asked.whole, **condition)
-                return Document(Stamp(key, Version(found.properties.etag), store_time(asked)), found.readall())
+                return Document(Stamp(key, version_of(found.properties.etag), store_time(asked)), found.readall())
             except HttpResponseError as exc:
                 if exc.status_code == 304:
                     return None
@@ -51,7 +51,7 @@ class BlobDocuments:
         with translated(self.request("Put Blob", key, changes=True)) as asked:
             blob = self._container.get_blob_client(self._prefix + key)
             written = blob.upload_blob(body, overwrite=False, raw_response_hook=asked.hook)
-        return Stamp(key, Version(written["etag"]), store_time(asked))
+            return Stamp(key, version_of(written["etag"]), store_time(asked))
 
     def replace(self, old: Stamp, body: bytes) -> Stamp:
         """See `interface.Documents.replace`."""
@@ -64,7 +64,7 @@ class BlobDocuments:
                 match_condition=MatchConditions.IfNotModified,
                 raw_response_hook=asked.hook,
             )
-        return Stamp(old.key, Version(written["etag"]), store_time(asked))
+            return Stamp(old.key, version_of(written["etag"]), store_time(asked))
 
     def delete(self, old: Stamp) -> None:
         """See `interface.Documents.delete`."""
@@ -88,7 +88,7 @@ class BlobDocuments:
             pages = self._container.list_blobs(
                 self._prefix + prefix, results_per_page=self._page, raw_response_hook=asked.hook
             ).by_page(marker or None)
-            found = [Stamp(blob.name[cut:], Version(_quoted(blob.etag))) for blob in next(pages)]
+            found = [Stamp(blob.name[cut:], version_of(_quoted(blob.etag))) for blob in next(pages)]
             following: str | None = getattr(pages, "continuation_token", None)
         return sorted(found, key=lambda stamp: stamp.key), following or ""
 
@@ -99,6 +99,13 @@ class BlobDocuments:
         return Request(
             f"{operation} {where}/{self._prefix}{key}", self._container.primary_endpoint, changes, role, conditional
         )
+
+
+def version_of(etag: Any) -> Version:
+    """Return the version that an answer names. Raises ValueError where it names none: inside `translated` only."""
+    if not etag:
+        raise ValueError("there is no ETag in it")
+    return Version(str(etag))
 
 
 def store_time(asked: Request) -> float | None:
@@ -113,4 +120,4 @@ def store_time(asked: Request) -> float | None:
 
 def _quoted(etag: str) -> str:
     """Return an ETag as every other request has it: a listing leaves the quotes out."""
-    return etag if etag.startswith('"') else f'"{etag}"'
+    return etag if not etag or etag.startswith('"') else f'"{etag}"'

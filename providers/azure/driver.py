@@ -49,6 +49,7 @@ class AzureDriver:
             "retry_read": 0,
             "retry_status": 0,
             "retry_to_secondary": False,
+            "permit_redirects": False,
             "connection_timeout": total,
             "read_timeout": total,
             "user_agent": "cloud-worker",

@@ -143,12 +143,12 @@ def translated(request: Request) -> Iterator[Request]:
         raise meaning_of(request, exc) from exc
     except ProviderError:
         raise
-    except Exception as exc:  # the SDK stumbles over a foreign answer wherever it first looks
-        if request.headers is not None and OURS not in request.headers:
+    except Exception as exc:  # the SDK stumbles over an answer that it did not expect wherever it first looks
+        if request.headers is None:  # nothing was answered: this is a bug, and no answer of anybody's
+            raise
+        if OURS not in request.headers:
             raise _stranger(request, "success") from exc
-        if request.headers is not None and isinstance(exc, ValueError):  # an answer of Azure's, but unreadable
-            raise _unclear(request, " ".join(str(exc).split())[:200]) from exc
-        raise
+        raise _unclear(request, f"{type(exc).__name__}: {' '.join(str(exc).split())[:200]}") from exc
     if request.headers is not None and OURS not in request.headers:
         raise _stranger(request, "success")
 

@@ -34,7 +34,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobClient, BlobLeaseClient, ContainerClient
 
-from providers.azure.documents import BlobDocuments, store_time
+from providers.azure.documents import BlobDocuments, store_time, version_of
 from providers.azure.errors import translated
 from providers.body import FORMAT, decode, encode
 from providers.interface import (
@@ -47,6 +47,7 @@ from providers.interface import (
     Misconfigured,
     NotFound,
     OutcomeUnknown,
+    ProviderError,
     Refused,
     Unavailable,
     Version,
@@ -90,9 +91,10 @@ class BlobLease:
         try:
             with translated(self._documents.request("Get Blob Properties", self._key, changes=False)) as asked:
                 found = self._blob.get_blob_properties(raw_response_hook=asked.hook)
+                version = version_of(found.etag)
         except NotFound:
             return LeaseView(version=None, free=True)
-        version, state, time = Version(found.etag), str(found.lease.state or ""), store_time(asked)
+        state, time = str(found.lease.state or ""), store_time(asked)
         free = state in FREE
         try:
             fields = _read(found.metadata or {}, self._key)
@@ -141,7 +143,7 @@ class BlobLease:
             made = self._blob.upload_blob(
                 b"", overwrite=False, metadata=_written({"term": 0}), raw_response_hook=asked.hook
             )
-        return replace(view, version=Version(made["etag"]))
+            return replace(view, version=version_of(made["etag"]))
 
     def _take(self, view: LeaseView, bid: Bid) -> Grant:
         if not SHORTEST <= bid.duration <= LONGEST or bid.duration % 1:
@@ -162,7 +164,7 @@ class BlobLease:
         try:
             version, time = self._then(lambda: self._write(record, proof, Version(str(view.version))))
         except Refused:
-            with suppress(AzureError):  # it runs out by itself
+            with suppress(AzureError, ProviderError):  # it runs out by itself
                 BlobLeaseClient(self._blob, proof).release()
             raise
         return Grant(
@@ -187,7 +189,7 @@ class BlobLease:
                 match_condition=MatchConditions.IfNotModified,
                 raw_response_hook=asked.hook,
             )
-        return Version(str(written["etag"])), store_time(asked)
+            return version_of(written["etag"]), store_time(asked)
 
     def _then(self, write: Callable[[], tuple[Version, float | None]]) -> tuple[Version, float | None]:
         """Do the second part of a call whose first part has changed something."""

@@ -32,6 +32,7 @@ def tell(
             on_call=on_call,
         )
         try:
+            await provider.prepare()  # as every program does: what an SDK must build costs no request its time
             return await story(provider)
         finally:
             if faults is not None:

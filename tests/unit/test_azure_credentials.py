@@ -87,6 +87,16 @@ def test_endpoints(options: StoreOptions, blobs: str, queues: str) -> None:
             StoreOptions(azure_connection_string=SIGNED, endpoint_url="https://x:secret@a.blob.b"),
             "must be a URL",
         ),
+        *(
+            (StoreOptions(azure_connection_string=SIGNED, endpoint_url=bad, queue_endpoint_url=THERE), "must be a URL")
+            for bad in ("http://127.0.0.1:99999/secret", "http://[::1/secret", "http://127.0.0.1:secret", "http://a:0")
+        ),
+        (
+            StoreOptions(azure_connection_string=SIGNED, endpoint_url=HERE, queue_endpoint_url=f"{THERE}?sig=secret"),
+            "before the '\\?'",
+        ),
+        (StoreOptions(azure_connection_string=f"{SIGNED};BlobEndpoint={HERE}?sig=secret"), "before the '\\?'"),
+        (StoreOptions(endpoint_url="http://a.example/?sig=secret"), "before the '\\?'"),
         (StoreOptions(endpoint_url=HERE, queue_endpoint_url=THERE), "not encrypted.*WORKER_AZURE_CONNECTION_STRING"),
     ],
 )

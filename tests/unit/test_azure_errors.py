@@ -11,11 +11,11 @@ from azure.core.exceptions import AzureError, ServiceRequestError, ServiceReques
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError, SSLError
 
-from providers.azure.errors import Request, meaning_of
+from providers.azure.errors import Request, meaning_of, translated
 from providers.interface import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Refused, Unavailable
 from tests.emulators import KEY
-from tests.proxy import WEB_PAGE, Canned, FaultProxy
-from tests.unit.azure_support import OPERATIONS, ask, azure, error
+from tests.proxy import WEB_PAGE, Canned, Fault, FaultProxy
+from tests.unit.azure_support import LISTED, OPERATIONS, ask, azure, error
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -111,6 +111,53 @@ def test_not_azure(proxy: FaultProxy, name: str, stranger: str) -> None:
     with pytest.raises(Misconfigured, match=r"127\.0\.0\.1.*correct the endpoint") as raised:
         ask(proxy, OPERATIONS[name][1], answers)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_sent_elsewhere(proxy: FaultProxy, name: str, status: int) -> None:
+    """Nobody is followed who sends us elsewhere: what was asked here is never asked, or written, there."""
+    with FaultProxy(NOWHERE) as there:
+        there.inject(Fault.ANSWER, answer=OPERATIONS[name][2][0])
+        elsewhere = Canned(status, b"", (("Location", f"{there.url}/portal"),))
+        with pytest.raises(Misconfigured, match=rf"127\.0\.0\.1.*{status}.*correct the endpoint"):
+            ask(proxy, OPERATIONS[name][1], [elsewhere])
+        assert there.log == []
+    assert len(proxy.log) == 1
+
+
+XML = b'<?xml version="1.0" encoding="utf-8"?>'
+
+NONSENSE: tuple[tuple[str, Canned], ...] = (  # answers as Azure gives them, but for what is in them
+    ("list", azure(200, XML + b"<Other/>")),
+    ("list", azure(200)),
+    ("list", azure(200, b"{}")),
+    ("list", azure(200, LISTED.body.replace(b"<Etag>0x9</Etag>", b""))),
+    ("receive", azure(200)),
+    ("peek", azure(200)),
+    ("send", azure(201, XML + b"<QueueMessagesList/>")),
+    ("send", azure(201)),
+    ("create", azure(201, ETag="")),
+    ("replace", azure(201, ETag="")),
+    ("read", azure(200, b"1", ETag="", Content_Range="bytes 0-0/1", x_ms_blob_type="BlockBlob")),
+    ("observe", azure(200, ETag="", x_ms_lease_state="available", x_ms_blob_type="BlockBlob")),
+    ("first claim", azure(201, ETag="")),
+)
+
+
+@pytest.mark.parametrize("name, answer", NONSENSE)
+def test_nonsense(proxy: FaultProxy, name: str, answer: Canned) -> None:
+    """An answer of Azure's that makes no sense tells nothing: never a crash, and never a version that nobody gave."""
+    changes, operation, _ = OPERATIONS[name]
+    with pytest.raises(OutcomeUnknown if changes else Unavailable, match="no clear answer") as raised:
+        ask(proxy, operation, [answer])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_bug_is_no_answer() -> None:
+    """What breaks before anything was answered is a bug, and is not taken for the store's doing."""
+    with pytest.raises(TypeError), translated(Request("Put Blob", NOWHERE, changes=True)):
+        raise TypeError("ours")
 
 
 class Cut(Canned):

@@ -280,6 +280,14 @@ def test_beaten_claim(proxy: FaultProxy) -> None:
     assert (release["x-ms-lease-action"], release["x-ms-lease-id"]) == ("release", MINE)
 
 
+def test_beaten_claim_that_cannot_be_given_back(proxy: FaultProxy) -> None:
+    """A claim that is refused its record stays refused, whatever becomes of giving the lease back."""
+    answers = [azure(201), error(412, "ConditionNotMet"), error(500, "InternalError")]
+    with pytest.raises(Refused, match="changed"):
+        ask(proxy, OPERATIONS["claim"][1], answers)
+    assert len(asked(proxy)) == 3
+
+
 def test_renew(proxy: FaultProxy) -> None:
     """A renewal is one lease operation under one's own id, and writes nothing."""
     grant, [one] = done(proxy, "renew")

@@ -167,6 +167,7 @@ async def test_a_message_that_always_fails_is_dead_lettered(world: World) -> Non
     )
     (said,) = world.heard("message.dead_lettered")
     assert (said["message"], said["error"]) == (handled.seen[0].id, "failure 3")
+    assert said["seconds"] >= 0, "how long the last handler call took"
     await shop.stopped()
 
 
@@ -216,6 +217,7 @@ def test_a_message_that_does_not_parse_is_dead_lettered_at_once(body: bytes, sai
         assert letter.failure is not None
         assert (letter.failure.error_type, letter.failure.attempts) == ("worker.BadMessage", 1)
         assert said in letter.failure.error
+        assert "seconds" not in world.heard("message.dead_lettered")[0], "there was no handler call"
         await shop.stopped()
 
     run(test)

@@ -1,7 +1,8 @@
 """The metrics of one instance, under fixed names (docs/metrics.md): fed by events and requests, read when scraped.
 
 What can be asked of the runtime is asked at the scrape and stored nowhere. Labels come from the app's queues, the
-driver's operations and fixed lists, never from messages or instances, so that their number is bounded.
+driver's operations and fixed lists, never from messages, instances or documents, so that their number is bounded.
+A counter that an alert may watch is there before it moves: to Prometheus, one that appears has not increased.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from providers.interface import Call
-from worker.core.plan import Plan
+from worker.core.plan import Cause, Plan
 from worker.supervisor import Supervisor
 from worker.web.sampling import Samples
 
@@ -24,17 +25,34 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # as many lines agai
 
 REASONS = {"leader.elected": "elected", "leader.stepped_down": "stepped_down", "leader.lost": "lost"}
 
+OUTCOMES = {
+    "message.handled": "handled",
+    "message.retried": "retried",
+    "message.dead_lettered": "dead_lettered",
+    "write.refused": "refused",
+}
+"""Event after a handler call: what became of it."""
+
+OTHER = "other"
+"""Cause of a move that a newer version has named: a plan is a document, and may say anything."""
+
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds: from a store next door to the total time of one request on the longest lease."""
+
+_CAUSES = frozenset(Cause)
 
 MESSAGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 
 
 class Metrics:
-    """One registry for one instance. `on_call` and `on_event` may be called before `watch` says of which."""
+    """One registry for one instance. `on_call` and `on_event` may be called before `watch` says of which.
+
+    They may be called from any thread: counters have locks. A scrape reads the runtime, on the control thread.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, files, CPU and start time of the worker process
         self.transitions = Counter(
             "worker_leader_transitions_total",
             "Changes of this instance's own leadership.",
@@ -51,7 +69,7 @@ class Metrics:
             "worker_lease_renew_failures_total", "Renewals without a clear answer.", registry=self.registry
         )
         self.moves = Counter(
-            "worker_plan_moves_total", "Partitions that this leader has given away.", ["cause"], registry=self.registry
+            "worker_plan_moves_total", "Partitions that this leader has granted.", ["cause"], registry=self.registry
         )
         self.messages = Histogram(
             "worker_message_duration_seconds",
@@ -67,10 +85,14 @@ class Metrics:
             "worker_store_requests_total", "Calls to the store.", ["operation", "outcome"], registry=self.registry
         )
         for reason in REASONS.values():
-            self.transitions.labels(reason)  # a counter that exists can be watched before it moves
+            self.transitions.labels(reason)
+        for cause in Cause:
+            self.moves.labels(cause.value)
 
     def watch(self, supervisor: Supervisor, samples: Samples) -> None:
         """Show this instance's present state at every scrape."""
+        for queue in supervisor.app.queues:
+            self.dead_letters.labels(queue)
         self.registry.register(_Present(supervisor, samples))
 
     def on_call(self, call: Call) -> None:
@@ -88,12 +110,11 @@ class Metrics:
             self.failed_renewals.inc()
         elif name == "plan.published":
             for cause, count in event.get("moves", {}).items():
-                self.moves.labels(cause).inc(count)
-        elif name in ("message.handled", "message.retried"):
-            outcome = name.removeprefix("message.")
-            self.messages.labels(event["queue"], outcome).observe(event["seconds"])
+                self.moves.labels(cause if cause in _CAUSES else OTHER).inc(count)
         elif name == "message.dead_lettered":
             self.dead_letters.labels(event["queue"]).inc()
+        if name in OUTCOMES and "seconds" in event:  # a letter may be dead, and a write refused, without a handler call
+            self.messages.labels(event["queue"], OUTCOMES[name]).observe(event["seconds"])
 
 
 class _Present(Collector):
@@ -130,6 +151,13 @@ class _Present(Collector):
         yield from self._sampled()
 
     def _sampled(self) -> Iterator[Metric]:
+        messages: Tally[tuple[str, str]] = Tally()
+        oldest: dict[tuple[str, str], float] = {}
+        for place, found in self._samples.latest.items():
+            where = place.queue, place.part
+            messages[where] += found.visible + found.hidden
+            if found.oldest_age is not None:
+                oldest[where] = max(found.oldest_age, oldest.get(where, 0.0))
         depth = GaugeMetricFamily(
             "worker_queue_depth", "Messages, as of the last sample, in hand or not.", labels=["queue", "part"]
         )
@@ -138,15 +166,14 @@ class _Present(Collector):
             "Age of the oldest message, where the store tells.",
             labels=["queue", "part"],
         )
-        backlog = 0
-        for (queue, part), sample in self._samples.latest.items():
-            depth.add_metric([queue, part], sample.messages)
-            if sample.oldest_age is not None:
-                age.add_metric([queue, part], sample.oldest_age)
-            backlog += sample.messages if part == "partitions" else 0
+        for (queue, part), count in messages.items():
+            depth.add_metric([queue, part], count)
+        for (queue, part), seconds in oldest.items():
+            age.add_metric([queue, part], seconds)
         yield depth
         yield age
-        yield _gauge("worker_backlog_per_instance", "Messages in the partitions that this instance owns.", backlog)
+        backlog = sum(count for (_, part), count in messages.items() if part != "dead")
+        yield _gauge("worker_backlog_per_instance", "This instance's share of what is to be handled.", backlog)
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
