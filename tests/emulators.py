@@ -155,7 +155,7 @@ def seaweedfs() -> Iterator[AwsEmulator]:
                 "-master.telemetry=false",
             ]
             flags += ["-s3", "-filer", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=100", "-s3.port.iceberg=0"]
-            flags += ["-master.volumeSizeLimitMB=64", "-s3.port.lance=0", "-s3.iam=false"]
+            flags += ["-master.volumeSizeLimitMB=64", "-s3.port.lance=0", "-s3.iam=false", "-volume.preStopSeconds=0"]
             return [str(_tool("weed")), "server", *flags]
 
         with _running("seaweedfs", command, 8, answer=lambda ports: _s3_works(ports[0]), env=SMALL) as (process, ports):
@@ -167,7 +167,8 @@ def moto() -> Iterator[AwsEmulator]:
     """Run moto's server."""
 
     def command(ports: Sequence[int]) -> list[str]:
-        return [str(_tool("moto_server")), "-H", "127.0.0.1", "-p", str(ports[0])]
+        program = [sys.executable, "-I", str(Path(__file__).with_name("moto_server.py"))]
+        return [*program, "-H", "127.0.0.1", "-p", str(ports[0])]
 
     with _running("moto", command, 1) as (process, ports):
         yield AwsEmulator(f"http://127.0.0.1:{ports[0]}", process.pid)

@@ -6,8 +6,9 @@
         assert proxy.seen(renewal) ...
 
 Requests are read whole and forwarded byte by byte as they came (signatures hold), on one connection to the store for
-each of the client's. h11 only tells where a message ends; a client that sends a request before it has the answer to the
-last one is not served. What has passed is counted in `proxy.log`.
+each of the client's. When the store ends an idle one, the client's ends too: a fault that nobody asked for is none.
+h11 only tells where a message ends; a client that sends a request before it has the answer to the last one is not
+served. What has passed is counted in `proxy.log`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -165,11 +167,11 @@ class FaultProxy:
         """Refuse connections, and cut those that there are."""
         with self._lock:
             listener, self._listener = self._listener, None
-            sockets, self._sockets = self._sockets, set()
-        for one in [*sockets, *([listener] if listener else [])]:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+            for one in [*self._sockets, *([listener] if listener else [])]:
+                with contextlib.suppress(OSError):  # it is not connected any more
+                    one.shutdown(socket.SHUT_RDWR)  # its thread wakes, and closes it
+        if listener is not None:
+            listener.close()
 
     def accept(self) -> None:
         """Accept connections, at the same port as before."""
@@ -177,7 +179,8 @@ class FaultProxy:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self._port))
         listener.listen(128)
-        self._port, self._listener = listener.getsockname()[1], listener
+        with self._lock:
+            self._port, self._listener = listener.getsockname()[1], listener
         threading.Thread(target=self._listen, args=(listener,), name="fault-proxy", daemon=True).start()
 
     def seen(self, when: Callable[[Request], bool]) -> list[Passed]:
@@ -199,13 +202,18 @@ class FaultProxy:
         store: socket.socket | None = None
         try:
             self._keep(client)
-            while (message := _read_request(client)) is not None:
+            while True:
+                store = self._await_request(client, store)
+                message = _read_request(client)
+                if message is None:
+                    return
                 request, raw = message
                 rule = self._rule_for(request)
                 self._before(rule, client)
                 if rule is not None and rule.fault is Fault.ANSWER:
                     self._note(request, rule, rule.answer.status)
-                    client.sendall(rule.answer.to_bytes())
+                    head, blank, body = rule.answer.to_bytes().partition(b"\r\n\r\n")
+                    client.sendall(head + blank + (b"" if request.method == "HEAD" else body))
                     continue
                 if store is None:
                     store = socket.create_connection(self._store, timeout=FORGOTTEN)
@@ -229,6 +237,23 @@ class FaultProxy:
             for one in (client, store):
                 if one is not None:
                     self._drop(one)
+
+    def _await_request(self, client: socket.socket, store: socket.socket | None) -> socket.socket | None:
+        """Wait until the client says something; return the store's connection, or None: a new one is needed.
+
+        Raises _Cut when the store ends its connection first: without a proxy, the client would see it end.
+        """
+        with selectors.DefaultSelector() as selector:
+            for one in (client, store):
+                if one is not None:
+                    selector.register(one, selectors.EVENT_READ)
+            spoken = {key.fileobj for key, _ in selector.select()}
+        if store is None or store not in spoken:
+            return store
+        if client not in spoken:
+            raise _Cut
+        self._drop(store)
+        return None
 
     def _rule_for(self, request: Request) -> Rule | None:
         with self._lock:
@@ -257,12 +282,14 @@ class FaultProxy:
 
     def _keep(self, one: socket.socket) -> None:
         with self._lock:
+            if self._listener is None:
+                raise _Cut  # accepted just before all were to be refused
             self._sockets.add(one)
 
     def _drop(self, one: socket.socket) -> None:
         with self._lock:
             self._sockets.discard(one)
-        one.close()
+            one.close()  # not while another thread ends it
 
 
 def _read_request(client: socket.socket) -> tuple[Request, bytes] | None:

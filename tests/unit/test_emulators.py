@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pytest
+from moto.core import utils as core_utils
 
-from tests import emulators
+from tests import emulators, moto_server
 from tests.support import require
+from tests.waiting import alive, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +61,36 @@ def test_an_emulator_ends_with_its_block() -> None:
     assert not process.is_running()
 
 
+@pytest.mark.parametrize("name", ["azurite", pytest.param("seaweedfs", marks=pytest.mark.slow), "moto"])
+def test_an_emulator_ends_with_whom_it_serves(name: str) -> None:
+    """A server does not outlive the process that started it, even one that was killed."""
+    require((absent := emulators.missing()) is None, str(absent))
+    program = (
+        "import sys\n"
+        "from tests import emulators\n"
+        f"with emulators.{name}() as running:\n"
+        "    print(running.pid, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        server = int(starter.stdout.readline())
+        assert alive(server)
+        starter.kill()
+    until(lambda: not alive(server), 50, f"the end of {name}")  # SeaweedFS takes 15 s to stop in order
+
+
+def test_moto_tells_the_time_as_before() -> None:
+    """The quicker clock that moto is given tells what its own tells, of now and of any other moment."""
+    moment = datetime(2008, 3, 9, 1, 59, 59, 250_000)  # noqa: DTZ001 - moto's moments are UTC, and do not say so
+    assert moto_server.unix_time(moment) == core_utils.unix_time(moment)
+    before = core_utils.unix_time()
+    assert before <= moto_server.unix_time() + 0.001
+    assert moto_server.unix_time() <= core_utils.unix_time() + 0.001
+
+
 def test_a_taken_port_is_not_talked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """When somebody else has the chosen port, the server is started again on another one."""
     require((absent := emulators.missing()) is None, str(absent))
@@ -73,5 +108,8 @@ def test_a_taken_port_is_not_talked_to(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a server wrote before it died is in the error."""
     monkeypatch.setattr(emulators, "_tool", lambda name: Path("/bin/ls"))
-    with pytest.raises(emulators.NotStarted, match=r"moto did not come up(?s:.*)No such file"), emulators.moto():
+    with (
+        pytest.raises(emulators.NotStarted, match=r"azurite did not come up(?s:.*)unrecognized option"),
+        emulators.azurite(),
+    ):
         raise AssertionError("a server that is none came up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
@@ -35,12 +36,27 @@ class Handler(BaseHTTPRequestHandler):
     server: Store
 
     def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        chunked = self.headers.get("Transfer-Encoding") == "chunked"
+        body = self.chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.reached.append((self.command, self.path, body))
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.path == "/chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:2], body[2:], b""))
+        elif self.path != "/endless":
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body if self.command != "HEAD" else b"")
+        self.close_connection = self.path in ("/endless", "/last")
+
+    def chunks(self) -> bytes:
+        """Read a body whose length comes in pieces."""
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     do_GET = do_HEAD = do_PUT  # noqa: N815 - http.server wants these names
 
@@ -110,6 +126,28 @@ def test_expect_continue(store: Store, client: http.client.HTTPConnection) -> No
     assert len(store.reached) == 1
 
 
+def test_bodies_without_a_length(store: Store, client: http.client.HTTPConnection) -> None:
+    """Bodies in chunks pass unchanged both ways, and so does an answer that only the end of the connection ends."""
+    client.request("PUT", "/chunked", iter([b"hel", b"lo"]), encode_chunked=True)
+    with client.getresponse() as answer:
+        assert answer.headers["Transfer-Encoding"] == "chunked"
+        assert answer.read() == b"hello"
+    assert ask(client, path="/endless") == b"hello"
+    assert ask(client) == b"hello"
+    assert [body for _, _, body in store.reached] == [b"hello"] * 3
+
+
+def test_idle_connection_ends_with_the_stores(store: Store, proxy: FaultProxy) -> None:
+    """When the store ends an idle connection the client sees it end, and its next request is not lost in it."""
+    address = urlsplit(proxy.url)
+    with socket.create_connection((str(address.hostname), address.port or 0), timeout=PATIENCE) as client:
+        client.sendall(b"GET /last HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(4096), b""))
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" not in received.lower()
+    assert [passed.status for passed in proxy.log] == [200]
+
+
 @pytest.mark.parametrize(
     "fault, reaches", [(Fault.CUT_REQUEST, 0), (Fault.CUT_AFTER_REQUEST, 1), (Fault.CUT_ANSWER, 1)]
 )
@@ -161,6 +199,15 @@ def test_canned_answer(store: Store, proxy: FaultProxy, client: http.client.HTTP
         assert answer.status == 503
         assert b"SlowDown" in answer.read()
     assert store.reached == []
+    assert ask(client) == b"hello"
+
+
+def test_canned_answer_to_head(proxy: FaultProxy, client: http.client.HTTPConnection) -> None:
+    """An answer to HEAD has no body, which would be taken for the next answer."""
+    proxy.inject(Fault.ANSWER, answer=SLOW_DOWN, times=1)
+    client.request("HEAD", "/x")
+    with client.getresponse() as answer:
+        assert (answer.status, answer.read()) == (503, b"")
     assert ask(client) == b"hello"
 
 
