@@ -10,7 +10,7 @@ from typing import Literal
 class StoreOptions:
     """What `providers.connect` passes on to a driver. None and "" mean: as the cloud has it.
 
-    A driver refuses (Misconfigured) what it has no use for: a setting that does nothing misleads.
+    A store that has no endpoint refuses one (`providers.connect`); what is another cloud's is not looked at.
     """
 
     endpoint_url: str | None = None  # of documents and leases (Blob, S3): emulators, other S3-compatible stores
