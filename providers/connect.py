@@ -36,7 +36,7 @@ def connect(
     """Return a provider of the store that `url` names. Nothing is sent before the first request.
 
     `total` is the most time one request may take, in seconds. Raises Misconfigured for a URL that names no store, and
-    for options that this store has no use for.
+    for an endpoint where the store has none.
     """
     return Provider(driver_for(url, options), total=total, on_call=on_call)
 

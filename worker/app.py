@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
-from worker.core.names import check_queue_name
+from worker.core.names import check_queue_name, dead_letter_queue, partition_names
 from worker.parsing import check_kind
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -55,6 +55,13 @@ class QueueSpec:
     concurrency: int  # handlers at once on one instance; 1 unless the queue is shared
     body: type | None  # what the handler wants its first argument parsed into; None: the JSON as it is
     wants_message: bool
+
+    @property
+    def physical(self) -> dict[str, bool]:
+        """Every physical queue of it, and whether that must keep strict order: intake, partitions, dead letters."""
+        partitions = partition_names(self.name, self.partitions) if self.mode == "assigned" else []
+        strict = dict.fromkeys(partitions, self.order == "strict")
+        return {self.name: False, **strict, dead_letter_queue(self.name): False}
 
 
 @dataclass(frozen=True)

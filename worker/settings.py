@@ -141,6 +141,11 @@ class Settings(StoreSettings):
         """What running handlers get to finish in when this instance drains."""
         return DRAIN_LEASES * self.leader.lease if self.drain_timeout is None else self.drain_timeout
 
+    @property
+    def stop_seconds(self) -> float:
+        """What the worker gets from TERM to KILL: a whole drain, and the end of what a drain had to cancel."""
+        return self.drain_seconds + self.member.grace
+
 
 def load_settings(**flags: object) -> Settings:
     """Read the environment; flags that are not None win. Raises ConfigurationError, one line per problem."""

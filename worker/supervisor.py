@@ -19,7 +19,6 @@ from worker import handlers
 from worker.app import App
 from worker.candidacy import Candidate
 from worker.consumer import Consumer, Share
-from worker.core.names import dead_letter_queue, partition_names
 from worker.core.plan import plan_from_fields
 from worker.elector import Elector
 from worker.errors import ConfigurationError, Exit
@@ -182,12 +181,7 @@ class Supervisor:
         return plan.queues
 
     async def _ensure_queues(self) -> None:
-        wanted: list[tuple[str, bool]] = []
-        for spec in self._app.queues.values():
-            strict = spec.order == "strict"
-            wanted += [(spec.name, False), (dead_letter_queue(spec.name), False)]
-            if spec.mode == "assigned":
-                wanted += [(name, strict) for name in partition_names(spec.name, spec.partitions)]
+        wanted = [queue for spec in self._app.queues.values() for queue in spec.physical.items()]
         limit = asyncio.Semaphore(ENSURING)
 
         async def ensure(name: str, ordered: bool) -> None:

@@ -12,14 +12,14 @@ between in which somebody else's write could be deleted. Nothing that elects or 
 from __future__ import annotations
 
 from contextlib import closing
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from providers.aws.clients import Clients
 from providers.aws.errors import Request, check_answer, code_of, translated
-from providers.interface import Document, NotFound, Page, Refused, Stamp, Version
+from providers.http_date import unix_seconds
+from providers.interface import Document, Page, Refused, Stamp, Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,6 @@ class S3Documents:
 
     def __init__(self, clients: Clients, bucket: str, prefix: str, *, page: int = PAGE) -> None:
         self._clients, self._bucket, self._prefix, self._page = clients, bucket, prefix, page
-        self._endpoint = ""
 
     def read(self, key: str, *, unless: Version | None = None) -> Document | None:
         """See `interface.Documents.read`."""
@@ -130,11 +129,4 @@ class S3Documents:
 
 def _stamp(key: str, answer: Mapping[str, Any]) -> Stamp:
     told = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
-    try:
-        at = None if told is None else parsedate_to_datetime(told).timestamp()
-    except ValueError:
-        at = None
-    return Stamp(key, Version(answer["ETag"]), at)
-
-
-__all__ = ["NotFound", "S3Documents"]
+    return Stamp(key, Version(answer["ETag"]), unix_seconds(told))

@@ -6,8 +6,7 @@ ours, carries that marker behind the last key; a plain key works too, and is sea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from email.utils import parsedate_to_datetime
+from collections.abc import Sequence
 from typing import Any
 
 from azure.core import MatchConditions
@@ -15,6 +14,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import ContainerClient
 
 from providers.azure.errors import Request, translated
+from providers.http_date import unix_seconds
 from providers.interface import Document, Page, Stamp, Version
 
 PAGE = 1000
@@ -110,12 +110,7 @@ def version_of(etag: Any) -> Version:
 
 def store_time(asked: Request) -> float | None:
     """Return the store's clock in an answer, Unix seconds."""
-    headers: Mapping[str, str] = asked.headers or {}
-    told = headers.get("Date")
-    try:
-        return None if told is None else parsedate_to_datetime(told).timestamp()
-    except ValueError:
-        return None
+    return unix_seconds((asked.headers or {}).get("Date"))
 
 
 def _quoted(etag: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from functools import cache
 
 from azure.storage.blob import BlobServiceClient
-from azure.storage.queue import QueueClient, QueueServiceClient
+from azure.storage.queue import QueueServiceClient
 
 from providers.azure.credentials import Access
 from providers.azure.documents import PAGE, BlobDocuments
@@ -57,48 +58,36 @@ class AzureDriver:
         blobs = BlobServiceClient(
             self._access.blob_url, max_single_put_size=ONE_PIECE, max_single_get_size=ONE_PIECE, **once
         )
-        return AzureClient(
-            blobs, QueueServiceClient(self._access.queue_url, **once), self._container, self._prefix, self
-        )
+        queues = QueueServiceClient(self._access.queue_url, **once)
+        container = blobs.get_container_client(self._container)
+        documents = BlobDocuments(container, self._prefix, page=self._page)
+        queue = StorageQueue(cache(queues.get_queue_client), self._queue_prefix)
 
-    def documents_of(self, container: Any) -> BlobDocuments:
-        """Return the documents in a client's container."""
-        return BlobDocuments(container, self._prefix, page=self._page)
+        def lease(role: str) -> Lease:
+            return BlobLease(container, self._prefix, documents, role, self._access.fetch_token)
 
-    def queues_of(self, service: QueueServiceClient) -> StorageQueue:
-        """Return the queues of a client's account."""
-        known: dict[str, QueueClient] = {}
-
-        def client_of(name: str) -> QueueClient:
-            if name not in known:
-                known[name] = service.get_queue_client(name)
-            return known[name]
-
-        return StorageQueue(client_of, self._queue_prefix)
-
-    def fetch_token(self) -> None:
-        """Make sure that there is a token that holds."""
-        self._access.fetch_token()
+        return AzureClient(documents, queue, lease, (blobs, queues))
 
 
 class AzureClient:
     """One client: two connections, of the blobs and of the queues."""
 
     def __init__(
-        self, blobs: BlobServiceClient, queues: QueueServiceClient, container: str, prefix: str, driver: AzureDriver
+        self,
+        documents: Documents,
+        queue: Queue,
+        lease: Callable[[str], Lease],
+        connections: tuple[BlobServiceClient, QueueServiceClient],
     ) -> None:
-        self._blobs, self._queues, self._driver, self._prefix = blobs, queues, driver, prefix
-        self._container = blobs.get_container_client(container)
-        self._documents = driver.documents_of(self._container)
-        self.documents: Documents = self._documents
-        self.queue: Queue = driver.queues_of(queues)
+        self.documents, self.queue = documents, queue
         self.host: Host = NoHost()
+        self._lease, self._connections = lease, connections
 
     def lease(self, role: str) -> Lease:
         """Return the lease of one role."""
-        return BlobLease(self._container, self._prefix, self._documents, role, self._driver.fetch_token)
+        return self._lease(role)
 
     def close(self) -> None:
         """Close both connections."""
-        self._blobs.close()
-        self._queues.close()
+        for connection in self._connections:
+            connection.close()

@@ -36,7 +36,7 @@ from azure.storage.blob import BlobClient, BlobLeaseClient, ContainerClient
 
 from providers.azure.documents import BlobDocuments, store_time, version_of
 from providers.azure.errors import translated
-from providers.body import FORMAT, decode, encode
+from providers.body import decode, encode
 from providers.interface import (
     BadDocument,
     Bid,
@@ -217,6 +217,3 @@ def _read(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
         except ValueError as exc:
             raise BadDocument(f"{key}: the metadata {name!r} is not JSON: {value[:40]!r}") from exc
     return decode(json.dumps(fields).encode(), f"{key} (its metadata)")
-
-
-__all__ = ["FORMAT", "BlobLease", "lease_id"]

@@ -14,6 +14,7 @@ from providers.interface import Client, Misconfigured, NotFound, OutcomeUnknown,
 from providers.options import StoreOptions
 from tests.emulators import BUCKET, READER, AwsEmulator
 from tests.proxy import BROKEN, SLOW_DOWN, TOO_MANY, WEB_PAGE, Canned, Fault, FaultProxy, Request
+from tests.unit.requests_support import answered, cut_off
 
 TOTAL = 5.0
 
@@ -129,34 +130,13 @@ def test_answers(
     way: Way, answer: Canned, for_write: type[ProviderError], for_read: type[ProviderError], told: str
 ) -> None:
     """Every kind of bad answer is one error in one line that says what to do, after one request and no other."""
-    way.s3.inject(Fault.ANSWER, answer=answer)
-    calls: list[tuple[type[ProviderError], Callable[[], object]]] = [
-        (for_write, lambda: way.client.documents.create("plan", b"1")),
-        (for_read, lambda: way.client.documents.read("plan")),
-        (for_read, lambda: way.client.lease("leader").observe()),
-    ]
-    for kind, call in calls:
-        before = len(way.s3.log)
-        with pytest.raises(ProviderError) as caught:
-            call()
-        assert type(caught.value) is kind, caught.value
-        assert told in str(caught.value)
-        assert "\n" not in str(caught.value)
-        assert len(way.s3.log) == before + 1
+    answered(way.s3, way.client, answer, for_write, for_read, told)
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT_REQUEST, Fault.CUT_AFTER_REQUEST, Fault.CUT_ANSWER])
 def test_cut_off(way: Way, fault: Fault) -> None:
     """A connection that is cut makes a write unknown and a read unavailable, and nothing is sent a second time."""
-    way.s3.inject(fault)
-    for kind, call in (
-        (OutcomeUnknown, lambda: way.client.documents.create("plan", b"1")),
-        (Unavailable, lambda: way.client.documents.read("plan")),
-    ):
-        before = len(way.s3.log)
-        with pytest.raises(kind):
-            call()
-        assert len(way.s3.log) == before + 1
+    cut_off(way.s3, way.client, fault)
 
 
 def test_refused_connection(way: Way) -> None:

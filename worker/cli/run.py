@@ -20,7 +20,7 @@ def run() -> int:
     settings.need_store()
     lifeline = launching.lifeline()
     if lifeline is None:
-        launching.start(settings, stop_grace=settings.drain_seconds + settings.member.grace)
+        launching.start(settings, stop_grace=settings.stop_seconds)
     from worker.loader import load_app
     from worker.process import leave
     from worker.serving import serve

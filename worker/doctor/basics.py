@@ -63,7 +63,7 @@ async def stop_grace(patient: Patient, found: Findings) -> Finding:
 def needed_grace(chosen: Settings) -> tuple[int, str]:
     """Return what the launcher gives the worker from TERM to KILL, in whole seconds, and how it comes about."""
     drain, grace = chosen.drain_seconds, chosen.member.grace
-    return math.ceil(drain + grace), f"drain {drain:g} s + member grace {grace:g} s"
+    return math.ceil(chosen.stop_seconds), f"drain {drain:g} s + member grace {grace:g} s"
 
 
 async def reach(patient: Patient, found: Findings) -> Finding:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from providers.interface import NotFound
 from worker.app import App
-from worker.core.names import dead_letter_queue, partition_names
 from worker.doctor.examination import Patient
 from worker.doctor.findings import Finding, Findings, failed, ok, skipped, warning
 from worker.errors import Exit
@@ -81,11 +80,7 @@ async def order(patient: Patient, found: Findings) -> Finding:
 
 def queues_of(app: App) -> list[str]:
     """Name every physical queue of an app: intake, partitions and dead letters."""
-    names: list[str] = []
-    for spec in app.queues.values():
-        partitions = partition_names(spec.name, spec.partitions) if spec.mode == "assigned" else []
-        names += [spec.name, *partitions, dead_letter_queue(spec.name)]
-    return names
+    return [name for spec in app.queues.values() for name in spec.physical]
 
 
 def shown(names: Iterable[str]) -> str:
