@@ -68,7 +68,10 @@ CODES: Mapping[str, Meaning] = {
     ),
     "InvalidAuthenticationInfo": (Misconfigured, "signing in failed: the token is not accepted"),
     "NoAuthenticationInformation": (Misconfigured, "signing in failed: nothing was sent to sign in with"),
-    "AuthorizationFailure": (Misconfigured, "access is denied: by a missing role, or by the account's network rules"),
+    "AuthorizationFailure": (
+        Misconfigured,
+        "access is denied: by a missing role, a wrong key, or the account's network rules",
+    ),
     "AuthorizationPermissionMismatch": (Misconfigured, "access is denied"),
     "InsufficientAccountPermissions": (Misconfigured, "access is denied"),
     "AuthorizationProtocolMismatch": (Misconfigured, "the account takes https only: correct the endpoint"),

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from azure.storage.blob import BlobServiceClient
+import boto3
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobLeaseClient, BlobServiceClient
 
 from providers.azure.driver import API_VERSION
 from providers.body import decode
 from providers.connect import connect
-from providers.interface import NotFound
+from providers.interface import BadDocument, NotFound
 from providers.options import StoreOptions
 from providers.provider import Provider
-from tests.acceptance.support import ROOT
+from tests.acceptance.support import ROOT, ok, worker
 from tests.emulators import ACCOUNT, BUCKET, AwsEmulator, AzureEmulator
 from tests.proxy import FaultProxy, Request
 from worker.core.bounds import Bound, bounds
@@ -43,6 +47,8 @@ class Venue:
     documents: FaultProxy
     queues: FaultProxy
     is_renewal: Callable[[Request], bool]
+    overwrite: Callable[[str, bytes], None]
+    """Writes over a document by its key, as somebody in the portal would: nothing is compared, a lease is broken."""
     floor: float
     """Seconds that a killed leader holds up the fleet at the least, by protocol: its lease, less one renew interval."""
 
@@ -77,6 +83,27 @@ class Venue:
         finally:
             (folder / "events.jsonl").write_text("".join(event.to_line() + "\n" for event in fleet.history))
 
+    def worker(
+        self, folder: Path, *arguments: str, app: str = "plain", stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one `worker` command here and return how it ended."""
+        env: dict[str, Any] = {**self.env, "WORKER_STORE": self.store}
+        return worker(folder, *arguments, app=app, stdin=stdin, **env)
+
+    def send(self, folder: Path, count: int, first: int = 0) -> None:
+        """Send so many items to the app `plain`, as a user would."""
+        lines = "".join(json.dumps({"number": number}) + "\n" for number in range(first, first + count))
+        ok(self.worker(folder, "send", "items", "--file", "-", "--format", "jsonl", stdin=lines))
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of the documents that start so: of the first page."""
+
+        async def listed(provider: Provider) -> list[str]:
+            return [stamp.key for stamp in await provider.documents.list(prefix)]
+
+        result: list[str] = self.ask(listed)
+        return result
+
     def ask(self, question: Callable[[Provider], Any]) -> Any:
         """Ask the store something, past the proxies' faults only if there are none; in a patient way."""
 
@@ -91,14 +118,14 @@ class Venue:
         return asyncio.run(whole())
 
     def fields(self, key: str) -> dict[str, Any]:
-        """Return a document's fields; {} while it is not there."""
+        """Return a document's fields; {} while it is not there, or is garbage."""
 
         async def read(provider: Provider) -> dict[str, Any]:
             try:
                 found = await provider.documents.read(key)
-            except NotFound:
+                return decode(found.body if found else b"", key)
+            except (NotFound, BadDocument):
                 return {}
-            return decode(found.body if found else b"", key)
 
         result: dict[str, Any] = self.ask(read)
         return result
@@ -113,7 +140,16 @@ def azure_venue(server: AzureEmulator) -> Iterator[Venue]:
         FaultProxy(server.blob_url) as blobs,
         FaultProxy(server.queue_url) as queues,
     ):
-        service.create_container(name)
+        container = service.create_container(name)
+
+        def overwrite(key: str, body: bytes) -> None:
+            blob = container.get_blob_client(key)
+            try:
+                blob.upload_blob(body, overwrite=True)
+            except HttpResponseError:  # "there is currently a lease on the blob"
+                BlobLeaseClient(blob).break_lease(lease_break_period=0)
+                blob.upload_blob(body, overwrite=True)
+
         env = {
             "WORKER_AZURE_CONNECTION_STRING": server.connection_string,
             "WORKER_ENDPOINT_URL": blobs.url,
@@ -124,7 +160,16 @@ def azure_venue(server: AzureEmulator) -> Iterator[Venue]:
         options = StoreOptions(blobs.url, queues.url, f"{name}-", azure_connection_string=server.connection_string)
         lease = 15.0
         yield Venue(
-            "azurite", f"azure://{ACCOUNT}/{name}", lease, options, env, blobs, queues, _renews_blob, lease - lease / 5
+            "azurite",
+            f"azure://{ACCOUNT}/{name}",
+            lease,
+            options,
+            env,
+            blobs,
+            queues,
+            is_renewal=_renews_blob,
+            overwrite=overwrite,
+            floor=lease - lease / 5,
         )
         blobs.clear()
 
@@ -146,7 +191,24 @@ def s3_venue(buckets: AwsEmulator, messages: AwsEmulator) -> Iterator[Venue]:
         options = StoreOptions(objects.url, queues.url, f"{name}-", buckets.region)
         lease = 5.0
         floor = leader_timings(lease).patience - lease / 5
-        yield Venue("s3", f"s3://{BUCKET}/{name}", lease, options, env, objects, queues, _writes_lease, floor)
+
+        def overwrite(key: str, body: bytes) -> None:
+            client = boto3.client("s3", endpoint_url=buckets.url, region_name=buckets.region)
+            client.put_object(Bucket=BUCKET, Key=f"{name}/{key}", Body=body)
+            client.close()
+
+        yield Venue(
+            "s3",
+            f"s3://{BUCKET}/{name}",
+            lease,
+            options,
+            env,
+            objects,
+            queues,
+            is_renewal=_writes_lease,
+            overwrite=overwrite,
+            floor=floor,
+        )
 
 
 def _renews_blob(request: Request) -> bool:

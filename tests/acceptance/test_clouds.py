@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.clouds import Venue, azure_venue, s3_venue
-from tests.acceptance.support import STARTING, Gaps, acted, acts, all_here, all_owned, environment
-from tests.emulators import AwsEmulator, AzureEmulator
+from tests.acceptance.clouds import Venue
+from tests.acceptance.support import STARTING, Gaps, acted, acts, all_here, all_owned
 from tests.proxy import Fault, Request
 from tests.waiting import until
 from worker.dev.fleet import LocalFleet, named
@@ -39,31 +34,6 @@ class Often:
 TESTED = Often(kills=1, lost_answers=4, outage=20.0)
 SHOWN = Often(kills=8, lost_answers=50, outage=60.0)
 """What the tests do on every change, and what `scripts/must_show.py` does for the record."""
-
-
-@pytest.fixture(params=["azurite", "s3"])
-def venue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Venue]:
-    """One emulated cloud after the other. Only what a test asks for is started."""
-    if request.param == "azurite":
-        server: AzureEmulator = request.getfixturevalue("azurite")
-        with azure_venue(server) as found:
-            yield found
-        return
-    buckets: AwsEmulator = request.getfixturevalue("seaweedfs")
-    messages: AwsEmulator = request.getfixturevalue("moto_server")
-    for name, value in buckets.env.items():
-        monkeypatch.setenv(name, value)
-    with s3_venue(buckets, messages) as found:
-        yield found
-
-
-def send(venue: Venue, folder: Path, count: int, first: int = 0) -> None:
-    """Send so many items, as a user would."""
-    lines = "".join(json.dumps({"number": number}) + "\n" for number in range(first, first + count))
-    command = [sys.executable, "-m", "worker", "send", "items", "--file", "-", "--format", "jsonl"]
-    env = environment(folder, **venue.env, WORKER_STORE=venue.store, WORKER_APP="tests.acceptance.apps.plain:app")
-    done = subprocess.run(command, input=lines, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def settled(venue: Venue, fleet: LocalFleet, within: float = 120.0) -> Instance:
@@ -122,7 +92,7 @@ def outlast(venue: Venue, folder: Path, seconds: float) -> list[str]:
     with venue.fleet(folder) as fleet:
         all_owned(fleet, PARTITIONS, within=120)
         for number, kind in enumerate(("black hole", "refused")):
-            send(venue, folder, MESSAGES, first=1 + number * MESSAGES)
+            venue.send(folder, MESSAGES, first=1 + number * MESSAGES)
             acted(folder, "done", times=1 + number * MESSAGES, within=60)
             mark = fleet.mark()
             if kind == "black hole":
@@ -186,7 +156,7 @@ def test_only_one_sdk_is_loaded(venue: Venue, tmp_path: Path) -> None:
     """An instance on one cloud has not imported the SDK of another."""
     with venue.fleet(tmp_path, count=1) as fleet:
         all_owned(fleet, PARTITIONS, within=120)
-        send(venue, tmp_path, 1)
+        venue.send(tmp_path, 1)
         loaded = set(acted(tmp_path, "modules", within=60)["names"])
     mine, other = ("azure", "boto3") if venue.name == "azurite" else ("boto3", "azure")
     assert mine in loaded

@@ -102,7 +102,7 @@ class LocalFleet:
                 continue
             process = subprocess.Popen(  # in a session of its own: a terminal's Ctrl-C is the keeper's affair
                 [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *self._command],
-                env={**self._env, "WORKER_INSTANCE": name},
+                env={**self._env, **self.instances[name].env, "WORKER_INSTANCE": name},
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -30,6 +30,7 @@ class Instance:
     handled: int = 0  # messages, by all its lives
     lives: int = 0  # times that a worker has started
     raw: deque[str] = field(default_factory=lambda: deque(maxlen=RAW_LINES))
+    env: dict[str, str] = field(default_factory=dict)  # of its own, beside the fleet's; may be changed before a start
 
     @property
     def role(self) -> Literal["leader", "follower", "none"]:
