@@ -63,7 +63,9 @@ def main() -> None:
             since = time.perf_counter()
             time.sleep(IDLE)
             minutes = (time.perf_counter() - since) / 60
-            print(f"{store.partition(':')[0]}, idle for {IDLE:.0f} s: 3 instances, 16 partitions, the store's usual lease")
+            print(
+                f"{store.partition(':')[0]}, idle for {IDLE:.0f} s: 3 instances, 16 partitions, the store's usual lease"
+            )
             print("(3 s on SQLite, 15 s on Azurite, 5 s on SeaweedFS: how often they ask depends on it)\n")
             print(f"{'process':<20}{'RSS MB':>10}{'CPU s/min':>12}")
             for what, pid in rows:

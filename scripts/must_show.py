@@ -1,7 +1,7 @@
 """Show, with figures, what the fleet survives: `python scripts/must_show.py [NAME ...]`, all of them by default.
 
-The scenarios are those of the acceptance tests, repeated as often as a claim deserves (`tests.acceptance.support`:
-`SHOWN`). On an idle machine this takes about half an hour. Exit code 0 only if everything held.
+The scenarios are those of the acceptance tests, repeated as often as a claim deserves (`tests.acceptance.support` and
+`test_clouds`: `SHOWN`). On an idle machine this takes about an hour. Exit code 0 only if everything held.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,8 +22,21 @@ sys.path.insert(0, str(ROOT))
 for setting in [name for name in os.environ if name.upper().startswith("WORKER_")]:
     del os.environ[setting]  # nobody's own settings may change what is shown
 
-from tests.acceptance import test_blocking, test_exec, test_failover, test_frozen, test_gil, test_outage  # noqa: E402 - the path comes first
-from tests.acceptance.support import SHOWN, Gaps  # noqa: E402 - as above
+from tests import emulators  # noqa: E402 - the path comes first
+from tests.acceptance import (  # noqa: E402
+    test_blocking,
+    test_clouds,
+    test_exec,
+    test_failover,
+    test_frozen,
+    test_gil,
+    test_outage,
+)
+from tests.acceptance.clouds import Venue, azure_venue, s3_venue  # noqa: E402
+from tests.acceptance.support import SHOWN, Gaps  # noqa: E402
+
+Scenario = Callable[[Path], str]
+"""Does its worst in a folder, and returns a line that says what was shown. Raises NotShown or AssertionError."""
 
 HELP_RUNS = 11
 HELP_LIMIT = 0.4
@@ -126,6 +140,51 @@ def inputs(folder: Path) -> str:
     return f"bad input: {done.stdout.splitlines()[-1]}"
 
 
+@contextmanager
+def azurite() -> Iterator[Venue]:
+    """Azure's emulator, and a container of its own."""
+    with emulators.azurite() as server, azure_venue(server) as venue:
+        yield venue
+
+
+@contextmanager
+def s3() -> Iterator[Venue]:
+    """SeaweedFS and moto, and a prefix of its own."""
+    with emulators.seaweedfs() as buckets, emulators.moto() as messages, s3_venue(buckets, messages) as venue:
+        os.environ.update(buckets.env)
+        yield venue
+
+
+def cloud_kills(venue: Venue, folder: Path) -> str:
+    """Kill the leader."""
+    gaps = test_clouds.kill_leaders(venue, folder, test_clouds.SHOWN.kills)
+    return f"{_within(gaps)}; the protocol's minimum: {venue.floor:.2f} s"
+
+
+def cloud_answers(venue: Venue, folder: Path) -> str:
+    """Lose the answers of renewals."""
+    count = test_clouds.SHOWN.lost_answers
+    found = test_clouds.lose_answers(venue, folder, count)
+    return _nothing(found, f"{count} answers of renewals lost on {venue.name}: depositions, elections, restarts")
+
+
+def cloud_outage(venue: Venue, folder: Path) -> str:
+    """A store that is away."""
+    seconds = test_clouds.SHOWN.outage
+    found = test_clouds.outlast(venue, folder, seconds)
+    return _nothing(
+        found, f"{seconds:g} s silent and {seconds:g} s refused on {venue.name}: processes ended, messages lost"
+    )
+
+
+def _on(place: Callable[[], AbstractContextManager[Venue]], scenario: Callable[[Venue, Path], str]) -> Scenario:
+    def whole(folder: Path) -> str:
+        with place() as venue:
+            return scenario(venue, folder)
+
+    return whole
+
+
 def _within(gaps: Gaps) -> str:
     if gaps.median > gaps.bound.usual or gaps.longest > gaps.bound.worst:
         raise NotShown(str(gaps))
@@ -145,7 +204,7 @@ def _margins(what: str, before: str, margins: list[float]) -> str:
     return line
 
 
-SCENARIOS: dict[str, Callable[[Path], str]] = {
+SCENARIOS: dict[str, Scenario] = {
     "kills": kills,
     "step-downs": step_downs,
     "stops": stops,
@@ -157,6 +216,12 @@ SCENARIOS: dict[str, Callable[[Path], str]] = {
     "exec": programs,
     "help": help_time,
     "inputs": inputs,
+    "azurite-kills": _on(azurite, cloud_kills),
+    "azurite-answers": _on(azurite, cloud_answers),
+    "azurite-outage": _on(azurite, cloud_outage),
+    "s3-kills": _on(s3, cloud_kills),
+    "s3-answers": _on(s3, cloud_answers),
+    "s3-outage": _on(s3, cloud_outage),
 }
 
 

@@ -73,8 +73,8 @@ class Gaps:
 
     def __str__(self) -> str:
         return (
-            f"{self.title}: n={len(self.seconds)} p50={self.median:.2f} s (usual {self.bound.usual:.2f} s) "
-            f"max={self.longest:.2f} s (worst {self.bound.worst:.2f} s)"
+            f"{self.title}: n={len(self.seconds)} min={min(self.seconds):.2f} s p50={self.median:.2f} s "
+            f"(usual {self.bound.usual:.2f} s) max={self.longest:.2f} s (worst {self.bound.worst:.2f} s)"
         )
 
 
