@@ -64,16 +64,21 @@ class _HostDriver:
             from providers.metadata import DEFAULT_URL, MetadataServer
 
             if kind == "aws":
-                from providers.aws.host import AwsHost as Kind
+                from providers.aws.host import AwsHost
+
+                self._make: Callable[[MetadataServer], Host] = lambda server: AwsHost(server, options)
             else:
-                from providers.azure.host import AzureHost as Kind
+                from providers.azure.credentials import Identity
+                from providers.azure.host import AzureHost
+
+                who = Identity("Azure Monitor", options)
+                self._make = lambda server: AzureHost(server, credential=who)
         except ImportError as exc:
             raise _not_installed(kind, exc) from exc
-        self.url = url or DEFAULT_URL
-        self._make = lambda: Kind(MetadataServer(self.url), options)
+        self.url, self._server = url or DEFAULT_URL, MetadataServer
 
     def open(self, total: float) -> Host:
-        return self._make()
+        return self._make(self._server(self.url))
 
 
 def driver_for(url: str, options: StoreOptions = PLAIN) -> Driver:
