@@ -113,8 +113,9 @@ class Scaling:
     def publish_backlog(self, fleet: str, messages: int) -> None:
         """Publish the metric that the group's size follows."""
         client = self._clients.cloudwatch
-        with _answered(_request(client.meta, "PutMetricData", f"{NAMESPACE}/{METRIC}")):
-            client.put_metric_data(
+        asked = _request(client.meta, "PutMetricData", f"{NAMESPACE}/{METRIC}")
+        with _answered(asked):
+            answer = client.put_metric_data(
                 Namespace=NAMESPACE,
                 MetricData=[
                     {
@@ -125,6 +126,7 @@ class Scaling:
                     }
                 ],
             )
+        check_answer(asked, answer["ResponseMetadata"], "RequestId")  # there is nothing else in it
 
 
 def _request(meta: ClientMeta, operation: str, what: str, group: str | None = None) -> Request:
@@ -151,6 +153,10 @@ def _answered(request: Request) -> Iterator[None]:
             yield
     except (NotFound, Refused) as exc:
         raise Misconfigured(f"{exc}: this is not what {request.endpoint} should answer; correct the endpoint") from exc
+    except (KeyError, ValueError) as exc:  # of botocore's parser, which expects of XML that it is the right XML
+        raise Misconfigured(
+            f"{request.what}: what {request.endpoint} answers is not of this API: correct the endpoint"
+        ) from exc
 
 
 @contextmanager
