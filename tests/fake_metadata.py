@@ -7,6 +7,8 @@
         ...                                                            # the driver talks to server.url
         assert server.started == ["e1"]
 
+It also takes the custom metrics that are meant for Azure Monitor, of whoever shows a token: `metrics`.
+
 It is as strict as the real ones: Azure's refuses requests without `Metadata: true` and a version, AWS's those without
 the token that a PUT gives, and both what has come through a proxy. Everything that was asked is in `asked`.
 """
@@ -113,12 +115,13 @@ class _Disturbance:
 
 @dataclass
 class _Machine:
-    """What is true of the machine, guarded by `lock`."""
+    """What is true of the machine, and what has been asked and told, guarded by `lock`."""
 
     compute: dict[str, Any] = field(default_factory=lambda: dict(AZURE_MACHINE))
     events: list[dict[str, Any]] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     pages: dict[str, str] = field(default_factory=lambda: dict(AWS_MACHINE))
+    metrics: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
     disturbances: list[_Disturbance] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
@@ -210,6 +213,12 @@ class FakeMetadata:
         """The ids of Azure's events whose start was asked for, in order."""
         with self._machine.lock:
             return list(self._machine.started)
+
+    @property
+    def metrics(self) -> list[tuple[str, dict[str, Any]]]:
+        """What Azure Monitor was told, in order: the path, and the document."""
+        with self._machine.lock:
+            return list(self._machine.metrics)
 
     @property
     def connections(self) -> int:
@@ -310,6 +319,8 @@ def _truth(machine: _Machine, asked: Asked) -> Answer:
         return Answer(403, b"through a proxy")
     if asked.path.startswith("/metadata/"):
         return _azure(machine, asked)
+    if asked.path.startswith("/subscriptions/"):
+        return _monitor(machine, asked)
     return _aws(machine, asked)
 
 
@@ -329,6 +340,15 @@ def _azure(machine: _Machine, asked: Asked) -> Answer:
         machine.started.extend(ids)
         return Answer(200)
     return ABSENT
+
+
+def _monitor(machine: _Machine, asked: Asked) -> Answer:
+    if asked.method != "POST" or not asked.path.endswith("/metrics"):
+        return ABSENT
+    if not asked.headers.get("authorization", "").startswith("Bearer "):
+        return Answer(401, b'{"error": {"code": "Unauthorized"}}')
+    machine.metrics.append((asked.path, json.loads(asked.body)))
+    return Answer(200, b"{}", (("Content-Type", "application/json"),))
 
 
 def _aws(machine: _Machine, asked: Asked) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,18 @@ from providers.interface import Misconfigured, OutcomeUnknown, ProviderError, Un
 from providers.metadata import LONGEST_LINE, MetadataServer, Rejected, read_json, read_line, read_text
 from tests import fake_metadata as fake
 from tests.fake_metadata import Answer, FakeMetadata
+from tests.waiting import until
 
 PATH = f"{fake.COMPUTE}?api-version=2021-02-01"
 AZURE = {"Metadata": "true"}
-TIMEOUT = 0.5
+TIMEOUT = 10.0
+"""Seconds: far above what an answer takes here, on a machine under load too."""
+
+HASTY = 0.3
+"""Seconds, where no answer is to come."""
+
+BOUND = 20.0
+"""Seconds within which a hasty question has ended: a third of what the fake would take."""
 
 Call = Callable[[MetadataServer], object]
 
@@ -89,17 +98,35 @@ def test_post(server: FakeMetadata, metadata: MetadataServer) -> None:
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize(
     "answer",
-    [fake.FAILING, fake.SILENT, fake.DRIPPING, fake.CUT, fake.HUGE, fake.NO_HTTP, fake.HANGING_UP],
-    ids=["failing", "silent", "dripping", "cut", "huge", "no http", "hanging up"],
+    [fake.FAILING, fake.CUT, fake.HUGE, fake.NO_HTTP, fake.HANGING_UP],
+    ids=["failing", "cut", "huge", "no http", "hanging up"],
 )
 def test_no_clear_answer(server: FakeMetadata, metadata: MetadataServer, name: str, answer: Answer) -> None:
-    """What is not answered whole and in time may be asked again, except for what may have been done."""
+    """What is not answered whole may be asked again, except for what may have been done."""
+    server.disturb(answer)
+    assert type(refused(metadata, name)) is CALLS[name][1]
+    server.calm()
+    assert metadata.get(PATH, AZURE), "the next question finds a connection that works"
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("answer", [fake.SILENT, fake.DRIPPING], ids=["silent", "dripping"])
+def test_slow(server: FakeMetadata, name: str, answer: Answer) -> None:
+    """Nobody is waited for longer than it was said, whether nothing comes or always a little more."""
+    metadata = MetadataServer(server.url, HASTY)
     server.disturb(answer)
     started = time.monotonic()
     assert type(refused(metadata, name)) is CALLS[name][1]
-    assert time.monotonic() - started < 2 * TIMEOUT + 1.0  # the second is for a busy machine
+    assert time.monotonic() - started < BOUND
     server.calm()
-    assert metadata.get(PATH, AZURE), "the next question finds a connection that works"
+
+    def answered() -> bytes | None:
+        with suppress(Unavailable):  # this machine may be slow too
+            return metadata.get(PATH, AZURE)
+        return None
+
+    assert until(answered, BOUND, "the next question finds a connection that works")
+    metadata.close()
 
 
 @pytest.mark.parametrize("name", CALLS)
