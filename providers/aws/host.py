@@ -177,6 +177,6 @@ def _unix_seconds(time: str | None) -> float | None:
     """Return the time of an interruption; None where it cannot be read: the interruption counts all the same."""
     try:
         told = datetime.fromisoformat(time or "")
-        return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None

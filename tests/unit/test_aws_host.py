@@ -94,7 +94,7 @@ def test_a_spot_interruption(server: FakeMetadata, host: AwsHost, action: str) -
     assert host.notices() == [Notice(f"{SPOT}={action}@{AT}", End.GONE, SPOT, WHEN)]
 
 
-@pytest.mark.parametrize("time", [None, "", "soon", "9999-99-99T00:00:00Z"])
+@pytest.mark.parametrize("time", [None, "", "soon", "9999-99-99T00:00:00Z", "9999-12-31T23:59:59-14:00"])
 def test_an_interruption_whose_time_is_unreadable(server: FakeMetadata, host: AwsHost, time: str | None) -> None:
     """An interruption at a time that cannot be read is an interruption all the same."""
     interrupt(server, time=time)
