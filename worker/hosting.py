@@ -77,8 +77,8 @@ class Hosted:
             while await self._machine_is_calm():
                 code = await self._live(facts)
                 await self._protect(False)
-                if self._leaving is not None:
-                    await self._acknowledge(self._leaving)
+                for notice in self._going() if self._leaving is not None else ():
+                    await self._acknowledge(notice)
                 if self._leaving is None or self._leaving.end is End.GONE:
                     break
             return code
@@ -104,7 +104,7 @@ class Hosted:
         """Wait while the machine is about to go or to pause; False once told to stop."""
         while not self._stopping.is_set():
             self._changed.clear()
-            going = [notice for notice in self._notices if notice.end is not End.RISK]
+            going = self._going()
             if not going:
                 return True
             for notice in going:  # nothing of ours acts here: it may happen
@@ -112,6 +112,10 @@ class Hosted:
                     await self._acknowledge(notice)
             await self._changed.wait()
         return False
+
+    def _going(self) -> list[Notice]:
+        """What the machine cannot go through with a working instance on it."""
+        return [notice for notice in self._notices if notice.end is not End.RISK]
 
     # --- the machine ---
 
@@ -203,7 +207,7 @@ class Hosted:
         await self._protect(here and now < self._busy_until)
 
     async def _protect(self, busy: bool) -> None:
-        if busy == bool(self._protected):
+        if busy == self._protected:
             return
         try:
             await self._host.protect(busy)

@@ -131,7 +131,7 @@ def test_scale_in_of_the_busy_leader(tmp_path: Path) -> None:
 def test_eviction_with_a_handler_that_takes_too_long(tmp_path: Path) -> None:
     """With 30 s to go and a handler of 60 s, its message is released before the end, and handled by another one."""
     with rehearsal(tmp_path, WORKER_DRAIN_TIMEOUT="300") as it:
-        it.work(1, seconds=60.0)
+        send(tmp_path, "items", [{"number": 1, "seconds": 60.0, "patience": 1}], app="plain")
         begun = acted(tmp_path, "begun", number=1)
         name = begun["instance"]
         mark = it.fleet.mark()
@@ -143,7 +143,7 @@ def test_eviction_with_a_handler_that_takes_too_long(tmp_path: Path) -> None:
         assert it.fleet.events("instance.killed", since=mark) == []
         again = acted(tmp_path, "begun", number=1, times=2, within=MEMBER.patience + STARTING)
         assert again["instance"] != name
-        it.all_done(1, within=90)
+        it.all_done(1, within=STARTING)
 
 
 def test_a_pause_of_the_machine(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ async def test_an_earlier_end_shortens_a_drain_under_way(world: World) -> None:
     assert await one.ends() == 0
     assert notice.at is not None
     assert world.ports("a").clock.wall() < notice.at
-    assert machine.told("acknowledge") == ["end"]
+    assert set(machine.told("acknowledge")) == {"reboot", "end"}
 
 
 @simulated
@@ -278,12 +278,12 @@ async def test_a_busy_machine_is_protected(world: World) -> None:
     machine = Machine()
     one = await Guest(world, machine).working()
     await world.passes(SOON)
-    assert machine.told("protect") == []
+    assert machine.told("protect") == [False]  # a life before this one may have ended while it was busy
     await one.busy(takes=100)
     await world.passes(SOON)
-    assert machine.told("protect") == [True]
+    assert machine.told("protect") == [False, True]
     await world.passes(100 + QUIET + 2 * EVERY)
-    assert machine.told("protect") == [True, False]
+    assert machine.told("protect") == [False, True, False]
 
 
 @simulated
