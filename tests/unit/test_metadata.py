@@ -102,9 +102,10 @@ def test_post(server: FakeMetadata, metadata: MetadataServer) -> None:
     ids=["failing", "cut", "huge", "no http", "hanging up"],
 )
 def test_no_clear_answer(server: FakeMetadata, metadata: MetadataServer, name: str, answer: Answer) -> None:
-    """What is not answered whole may be asked again, except for what may have been done."""
+    """What is not answered whole may be asked again, except for what may have been done, and never is from here."""
     server.disturb(answer)
     assert type(refused(metadata, name)) is CALLS[name][1]
+    assert len(server.asked) == 1
     server.calm()
     assert metadata.get(PATH, AZURE), "the next question finds a connection that works"
 
