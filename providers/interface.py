@@ -311,6 +311,8 @@ class Capabilities:
     peeks: bool = True  # `Queue.peek` counts no attempt, and hides nothing
     ordered_suffix: str | None = None  # queues whose name ends so keep order even where others do not (SQS: ".fifo")
 
+    longest_hidden: float | None = None  # seconds for which a received message can be hidden in all; None: for ever
+
     def keeps_order(self, queue: str) -> bool:
         """Say whether a queue of this name can be strictly ordered."""
         return self.ordered or (self.ordered_suffix is not None and queue.endswith(self.ordered_suffix))

@@ -188,6 +188,14 @@ class Supervisor:
                     f"queue {spec.name!r} has order='strict', which the queues of {self._ports.provider.url} cannot "
                     "keep: use order='key', or a store that can (SQLite; SQS, for a queue whose name ends in '.fifo')"
                 )
+        longest, grace = self._ports.provider.capabilities.longest_hidden, self._ports.member.grace
+        for spec in self._app.queues.values():
+            if longest is not None and spec.timeout + grace > longest:
+                raise ConfigurationError(
+                    f"queue {spec.name!r} gives its handler timeout={spec.timeout:g} s and {grace:g} s to end in, but "
+                    f"{self._ports.provider.url} hides a message for {longest:g} s at the most: another instance would "
+                    "get it meanwhile; lower the timeout, and do longer work in several messages"
+                )
         for name, count in (await self._planned()).items():
             declared = self._app.queues.get(name)
             if declared is not None and declared.mode == "assigned" and declared.partitions != count:

@@ -28,6 +28,7 @@ CAPABILITIES = Capabilities(
     ordered_suffix=FIFO,
     strict_receipts=False,
     peeks=False,
+    longest_hidden=43_200.0,  # 12 h, counted from the receive, however often it is extended
 )
 
 
