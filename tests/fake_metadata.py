@@ -29,6 +29,8 @@ COMPUTE = "/metadata/instance/compute"
 EVENTS = "/metadata/scheduledevents"
 TOKEN = "/latest/api/token"
 IDENTITY = "/latest/dynamic/instance-identity/document"
+REGION = "eu-central-1"
+INSTANCE_ID = "/latest/meta-data/instance-id"
 LIFECYCLE = "/latest/meta-data/autoscaling/target-lifecycle-state"
 SPOT = "/latest/meta-data/spot/instance-action"
 REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
@@ -44,13 +46,11 @@ AZURE_MACHINE: dict[str, Any] = {
     "zone": "2",
 }
 AWS_MACHINE: dict[str, str] = {
-    "/latest/meta-data/instance-id": "i-0123456789abcdef0",
-    "/latest/meta-data/placement/availability-zone": "eu-central-1a",
-    "/latest/meta-data/placement/region": "eu-central-1",
+    INSTANCE_ID: "i-0123456789abcdef0",
+    "/latest/meta-data/placement/availability-zone": f"{REGION}a",
+    "/latest/meta-data/placement/region": REGION,
     LIFECYCLE: "InService",
-    IDENTITY: json.dumps(
-        {"instanceId": "i-0123456789abcdef0", "availabilityZone": "eu-central-1a", "region": "eu-central-1"}
-    ),
+    IDENTITY: json.dumps({"instanceId": "i-0123456789abcdef0", "availabilityZone": f"{REGION}a", "region": REGION}),
 }
 
 FORGOTTEN = 60.0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
 from tests.acceptance.support import (
@@ -25,12 +28,16 @@ from tests.acceptance.support import (
     send,
     store_url,
 )
-from tests.fake_metadata import FakeMetadata
+from tests.emulators import AwsEmulator
+from tests.fake_metadata import INSTANCE_ID, LIFECYCLE, REGION, FakeMetadata
 from tests.waiting import until
 from worker.dev.events import ENDED, Event
 from worker.dev.fleet import LocalFleet, named
 from worker.dev.history import check
 from worker.hosting import EVERY
+
+if TYPE_CHECKING:
+    from mypy_boto3_autoscaling import AutoScalingClient
 
 PARTITIONS = 8  # of the app
 NOTICED = EVERY + SLACK
@@ -73,8 +80,8 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(folder: Path, **env: str) -> Iterator[Rehearsal]:
-    """Run three instances, each on a machine of its own in Azure."""
+def rehearsal(folder: Path, ids: Sequence[str] = (), **env: str) -> Iterator[Rehearsal]:
+    """Run three instances, each on a machine of its own; in Azure, unless the environment says otherwise."""
     with ExitStack() as stack:
         fleet = LocalFleet(
             store_url(folder),
@@ -83,7 +90,8 @@ def rehearsal(folder: Path, **env: str) -> Iterator[Rehearsal]:
             cwd=ROOT,
         )
         machines = {name: stack.enter_context(FakeMetadata()) for name in fleet.instances}
-        for name, machine in machines.items():
+        for (name, machine), id in zip(machines.items(), ids or machines, strict=True):
+            machine.say(INSTANCE_ID, id)
             # The identity, too, must never ask the real address.
             own = {"WORKER_HOST_URL": machine.url, "AZURE_POD_IDENTITY_AUTHORITY_HOST": machine.url}
             fleet.instances[name].env.update(own)
@@ -163,3 +171,60 @@ def test_a_pause_of_the_machine(tmp_path: Path) -> None:
         assert it.fleet.instances[name].worker == worker
         it.fleet.terminate(name)
         assert it.one(ENDED, name, mark).get("exit_code") == 0
+
+
+@contextmanager
+def scaling_group(server: AwsEmulator, size: int) -> Iterator[tuple[AutoScalingClient, list[str]]]:
+    """Make an Auto Scaling group with a hook that waits for its machines; return their ids."""
+    name = f"group-{secrets.token_hex(4)}"
+    with closing(
+        boto3.client(
+            "autoscaling",
+            endpoint_url=server.url,
+            region_name=REGION,
+            aws_access_key_id=server.access_key,
+            aws_secret_access_key=server.secret_key,
+        )
+    ) as aws:
+        aws.create_launch_configuration(LaunchConfigurationName=name, ImageId="ami-1", InstanceType="t3.micro")
+        aws.create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            LaunchConfigurationName=name,
+            MinSize=0,
+            MaxSize=size,
+            DesiredCapacity=size,
+            AvailabilityZones=[f"{REGION}a"],
+        )
+        aws.put_lifecycle_hook(
+            AutoScalingGroupName=name,
+            LifecycleHookName="drain",
+            LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
+            HeartbeatTimeout=90,
+        )
+        [group] = aws.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        yield aws, [one["InstanceId"] for one in group["Instances"]]
+
+
+def test_scale_in_by_auto_scaling(moto_server: AwsEmulator, tmp_path: Path) -> None:
+    """A busy machine is protected; one that is to be terminated completes its lifecycle action after its drain."""
+    with scaling_group(moto_server, 3) as (aws, ids):
+        env = {**moto_server.env, "AWS_ENDPOINT_URL_AUTO_SCALING": moto_server.url, "WORKER_HOST": "aws"}
+        with rehearsal(tmp_path, ids, **env, AWS_ENDPOINT_URL_CLOUDWATCH=moto_server.url) as it:
+            leader = at_rest(tmp_path, it.fleet).name
+            machine = dict(zip(it.machines, ids, strict=True))
+
+            def state(name: str) -> list[bool]:
+                found = aws.describe_auto_scaling_instances(InstanceIds=[machine[name]])["AutoScalingInstances"]
+                return [one["ProtectedFromScaleIn"] for one in found]
+
+            it.work(40, seconds=2.0)
+            until(lambda: state(leader) == [True], NOTICED + STARTING, "the busy leader is protected")
+            mark = it.fleet.mark()
+            it.machines[leader].say(LIFECYCLE, "Terminated")
+            it.one("instance.draining", leader, mark)
+            assert state(leader), "the machine may go before its drain is over"
+            it.one("host.acknowledged", leader, mark)
+            until(lambda: state(leader) == [], STARTING, "the machine leaves its group")
+            assert it.one(ENDED, leader, mark).get("exit_code") == 0
+            it.all_done(40, within=120)
+            assert it.fleet.events("message.retried", "instance.killed", since=mark) == []

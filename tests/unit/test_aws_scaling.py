@@ -21,13 +21,12 @@ from providers.metadata import MetadataServer
 from providers.options import StoreOptions
 from tests import fake_metadata as fake
 from tests.emulators import AwsEmulator
-from tests.fake_metadata import FakeMetadata
+from tests.fake_metadata import REGION, FakeMetadata
 from tests.proxy import WEB_PAGE, Canned, Fault, FaultProxy, Request
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
 
-REGION = "eu-central-1"
 TERMINATED = Notice(f"{LIFECYCLE}=Terminated", End.GONE, LIFECYCLE, None)
 TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 JSON = (("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-RequestId", "canned"))
