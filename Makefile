@@ -94,6 +94,6 @@ $(VENV)/.azurite: $(VENV)/.created requirements/test.txt tests/azurite/package.j
 	$(PIP) --require-hashes -r requirements/test.txt
 	mkdir -p $(AZURITE)
 	cp tests/azurite/package.json tests/azurite/package-lock.json $(AZURITE)/
-	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund --cache .cache
+	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --loglevel=error --ignore-scripts --no-audit --no-fund --cache .cache
 	rm -rf $(AZURITE)/.cache
 	@touch $@
