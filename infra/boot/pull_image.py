@@ -34,9 +34,8 @@ ONE_ANSWER = 10  # seconds that a peer may be silent
 SIGNING_IN = 60  # seconds for all of it, however slowly somebody answers
 LONGEST = 64 * 1024  # bytes of an answer
 
-IMAGE = re.compile(
-    r"(?P<registry>(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::\d+)?)/(?P<name>[a-z0-9][a-z0-9._/-]*)@sha256:[0-9a-f]{64}"
-)
+HOST = r"localhost|[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)+"  # with a dot, or Docker takes it for a name on Docker Hub
+IMAGE = re.compile(rf"(?P<registry>(?:{HOST})(?::\d+)?)/(?P<name>[a-z0-9][a-z0-9._/-]*)@sha256:[0-9a-f]{{64}}")
 ECR = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+")
 TOKEN = re.compile(r"[!-~]{1,32768}")
 
