@@ -71,6 +71,7 @@ lock: $(VENV)/.created ## Pin all dependencies anew (ARGS=--upgrade takes the ne
 	$(LOCK) pyproject.toml --extra azure -c requirements/test.txt -o requirements/azure.txt
 	$(LOCK) pyproject.toml --extra aws -c requirements/test.txt -o requirements/aws.txt
 	$(LOCK) --group build -c requirements/test.txt -o requirements/build.txt
+	$(LOCK) --group infra -o requirements/infra.txt
 	$(LOCK) --group lock -c requirements/test.txt -o requirements/lock.txt
 
 $(VENV)/.created:
