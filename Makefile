@@ -16,10 +16,10 @@ TESTS := $(BIN)/python scripts/run_tests.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo emulators test check fmt bench simulate generate lock clean
+.PHONY: help demo emulators test check infra-check fmt bench simulate generate lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/$(if $(EMULATED),.test,.runtime) ## Watch three instances elect, work, die and recover; STORE=azurite or s3: on emulators
 ifeq ($(EMULATED),)
@@ -40,6 +40,9 @@ check: $(VENV)/.test ## Lint, format, types, import rules, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generated.py --check
+
+infra-check: $(VENV)/.test $(VENV)/.infra ## Check the infrastructure offline: formats, schemas, plans, policies, parity
+	WORKER_TEST_INFRA=$(abspath $(VENV)/infra) $(BIN)/python -m pytest tests/infra $(ARGS)
 
 fmt: $(VENV)/.test ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
@@ -83,6 +86,11 @@ $(VENV)/.created:
 $(VENV)/.runtime: $(VENV)/.created requirements/build.txt requirements/runtime.txt pyproject.toml
 	$(PIP) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.infra: $(VENV)/.created requirements/infra.txt
+	$(PYTHON) -m venv $(VENV)/infra
+	$(VENV)/infra/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/infra.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime $(VENV)/.azurite requirements/test.txt
