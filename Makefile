@@ -71,6 +71,7 @@ lock: $(VENV)/.created ## Pin all dependencies anew (ARGS=--upgrade takes the ne
 	$(LOCK) pyproject.toml --extra azure -c requirements/test.txt -o requirements/azure.txt
 	$(LOCK) pyproject.toml --extra aws -c requirements/test.txt -o requirements/aws.txt
 	$(LOCK) --group build -c requirements/test.txt -o requirements/build.txt
+	$(LOCK) --group infra -o requirements/infra.txt
 	$(LOCK) --group lock -c requirements/test.txt -o requirements/lock.txt
 
 $(VENV)/.created:
@@ -94,6 +95,6 @@ $(VENV)/.azurite: $(VENV)/.created requirements/test.txt tests/azurite/package.j
 	$(PIP) --require-hashes -r requirements/test.txt
 	mkdir -p $(AZURITE)
 	cp tests/azurite/package.json tests/azurite/package-lock.json $(AZURITE)/
-	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund --cache .cache
+	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --loglevel=error --ignore-scripts --no-audit --no-fund --cache .cache
 	rm -rf $(AZURITE)/.cache
 	@touch $@

@@ -25,12 +25,12 @@ from providers.interface import (
     Unavailable,
 )
 from providers.lanes import Lane, ThreadLane
-from providers.portable import PortableDocuments, PortableHost, PortableLease, check_key
+from providers.portable import PortableDocuments, PortableLease, check_key
 from providers.portable_queue import HEADROOM, PortableQueue
 
 T = TypeVar("T")
 
-SLOTS = {"lease": 2, "documents": 4, "queue": 4, "poll": 64, "host": 1}
+SLOTS = {"lease": 2, "documents": 4, "queue": 4, "poll": 64}
 """Requests at the same time, by lane; a thread starts only when it is needed. "poll" is `receive` with a wait."""
 
 PREPARING = 60.0
@@ -44,6 +44,11 @@ _OUTCOMES: tuple[tuple[type[ProviderError], str], ...] = (
     (Misconfigured, "misconfigured"),
     (BadDocument, "bad_document"),
 )
+
+
+def outcome_of(error: Exception) -> str:
+    """Return the name under which a call that raised this is counted."""
+    return next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "error")
 
 
 class Provider:
@@ -69,7 +74,6 @@ class Provider:
         self.total = total
         self.documents = PortableDocuments(self.ask)
         self.queue = PortableQueue(self.ask, driver.capabilities)
-        self.host = PortableHost(self.ask)
         self._open_lane = lane
         self._on_call = on_call
         self._lanes: dict[str, Lane] = {}
@@ -113,7 +117,7 @@ class Provider:
             answer = await self._lanes[lane].call(operation, function, total=self.total + wait, changes=changes)
             outcome = "ok"
         except Exception as exc:
-            outcome = next((name for kind, name in _OUTCOMES if isinstance(exc, kind)), "error")
+            outcome = outcome_of(exc)
             raise
         finally:
             if self._on_call is not None:
@@ -129,10 +133,10 @@ __all__ = [
     "SLOTS",
     "Lane",
     "PortableDocuments",
-    "PortableHost",
     "PortableLease",
     "PortableQueue",
     "Provider",
     "ThreadLane",
     "check_key",
+    "outcome_of",
 ]

@@ -28,7 +28,7 @@ WIDTH = max(len(check.name) for check in CHECKS)
     "--stop-grace",
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="What the container's platform gives it from SIGTERM to SIGKILL: compared with what it needs.",
+    help="What the container's platform gives it from SIGTERM to SIGKILL (default: WORKER_STOP_GRACE).",
 )
 @global_options
 def doctor(stop_grace: float | None) -> None:
@@ -69,7 +69,9 @@ def _examined(stop_grace: float | None, *, quiet: bool) -> Findings:
 
     async def whole() -> Findings:
         try:
-            return await diagnose(Patient(settings, provider, clock, clock.token(), stop_grace), tell)
+            return await diagnose(
+                Patient(settings, provider, clock, clock.token(), stop_grace or settings.stop_grace), tell
+            )
         finally:
             await provider.close()
 
