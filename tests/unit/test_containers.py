@@ -128,6 +128,14 @@ def test_a_worker_has_the_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None
         assert float(SERVICES[worker]["stop_grace_period"].removesuffix("s")) > found["drain"].worst
 
 
+def test_the_page_gives_it_the_time_to_drain() -> None:
+    """Who runs the image as docs/container.md says waits longer than a drain may take in a cloud."""
+    (given,) = re.findall(r"--stop-timeout (\d+)", (ROOT / "docs" / "container.md").read_text())
+    settings = load_settings(store="s3://bucket/fleet")
+    found = {it.name: it for it in bounds(settings.leader, settings.member, drain_timeout=settings.drain_seconds)}
+    assert int(given) > found["drain"].worst
+
+
 def test_the_container_is_created(azurite: AzureEmulator) -> None:
     """The service `container` makes the container that the workers need, and does nothing when it is there."""
     (name,) = {SERVICES[worker]["environment"]["WORKER_STORE"].rpartition("/")[2] for worker in WORKERS}
