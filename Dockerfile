@@ -35,11 +35,14 @@ RUN uv venv /opt/worker \
     && uv venv builder \
     && uv pip install --python builder --require-hashes -r requirements/build.txt
 
+# But for the file in which uv keeps the wheel's age: the same commit must be the same image.
 COPY pyproject.toml README.md LICENSE ./
 COPY worker/ worker/
 COPY providers/ providers/
 RUN builder/bin/python -m hatchling build -t wheel \
-    && uv pip install --no-deps --no-index --find-links dist cloud-worker
+    && uv pip install --no-deps --no-index --find-links dist cloud-worker \
+    && sed -i '/uv_cache/d' /opt/worker/lib/python*/site-packages/cloud_worker-*.dist-info/RECORD \
+    && rm /opt/worker/lib/python*/site-packages/cloud_worker-*.dist-info/uv_cache.json
 
 # Bytecode, of Python's own library too, as who runs here can write none. By the hash of the source: a date in it would
 # make every build another image, and the dates of files do not survive one.
