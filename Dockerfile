@@ -3,24 +3,18 @@
 
 # The newest patch of one Python: a base that never changes never gets a security update. A name with a digest pins it.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
-# Where the installer comes from: by pip, as it is locked here, or any image that has the program as /uv.
-ARG UV_IMAGE=uv-from-pip
-
-FROM ${PYTHON_IMAGE} AS uv-from-pip
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PIP_NO_CACHE_DIR=1
-WORKDIR /installer
-COPY requirements/lock.txt ./
-RUN python3 -m venv . && bin/pip install --require-hashes -r lock.txt && cp bin/uv /uv
-
-FROM ${UV_IMAGE} AS uv
 
 
 # --- everything that is installed; nothing else of this stage is in the image ---
 
 FROM ${PYTHON_IMAGE} AS build
-COPY --from=uv /uv /usr/local/bin/uv
-ENV UV_LINK_MODE=copy \
+# Where packages come from, the installer (uv) too: these two may name an index of your own. What is taken from there
+# is held to the same hashes.
+ARG PIP_INDEX_URL
+ARG UV_DEFAULT_INDEX
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    UV_LINK_MODE=copy \
     UV_NO_CACHE=1 \
     UV_PYTHON_DOWNLOADS=never \
     UV_SYSTEM_CERTS=1 \
@@ -29,18 +23,20 @@ WORKDIR /build
 
 # Exact files by their hashes. Changed less often than the code, so in a layer before it.
 COPY requirements/ requirements/
-RUN uv venv /opt/worker \
-    && uv pip install --require-hashes \
+RUN python3 -m venv installer \
+    && installer/bin/pip install --require-hashes -r requirements/lock.txt \
+    && installer/bin/uv venv /opt/worker \
+    && installer/bin/uv pip install --require-hashes \
        -r requirements/runtime.txt -r requirements/azure.txt -r requirements/aws.txt \
-    && uv venv builder \
-    && uv pip install --python builder --require-hashes -r requirements/build.txt
+    && installer/bin/uv venv builder \
+    && installer/bin/uv pip install --python builder --require-hashes -r requirements/build.txt
 
 # But for the file in which uv keeps the wheel's age: the same commit must be the same image.
 COPY pyproject.toml README.md LICENSE ./
 COPY worker/ worker/
 COPY providers/ providers/
 RUN builder/bin/python -m hatchling build -t wheel \
-    && uv pip install --no-deps --no-index --find-links dist cloud-worker \
+    && installer/bin/uv pip install --no-deps --no-index --find-links dist cloud-worker \
     && sed -i '/uv_cache/d' /opt/worker/lib/python*/site-packages/cloud_worker-*.dist-info/RECORD \
     && rm /opt/worker/lib/python*/site-packages/cloud_worker-*.dist-info/uv_cache.json
 
