@@ -42,8 +42,9 @@ RUN builder/bin/python -m hatchling build -t wheel \
 
 # Bytecode, of Python's own library too, as who runs here can write none. By the hash of the source: a date in it would
 # make every build another image, and the dates of files do not survive one.
-ENV PYTHONPYCACHEPREFIX=/opt/worker/bytecode
-RUN /opt/worker/bin/python -m compileall -q --invalidation-mode checked-hash \
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPYCACHEPREFIX=/opt/worker/bytecode
+RUN /opt/worker/bin/python -m compileall -qf --invalidation-mode checked-hash \
     -x '/(test|tests|idlelib|lib2to3|tkinter|turtledemo|ensurepip|dist-packages)/' \
     "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" /opt/worker/lib
 
