@@ -14,14 +14,19 @@ the same version, from wherever this machine's apt gets its packages; no registr
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "localhost/cloud-worker"
@@ -39,10 +44,10 @@ class Failed(Exception):
     """The message says what is missing or has gone wrong, and what to do."""
 
 
-def run(*command: str, stdin: str | None = None) -> None:
+def run(*command: str) -> None:
     """Run a command whose output is for the terminal."""
     print("+", " ".join(command), file=sys.stderr, flush=True)
-    subprocess.run(command, cwd=ROOT, input=stdin, text=True, check=True)
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 def output(*command: str) -> str:
@@ -138,7 +143,35 @@ def build(base: str | None) -> str:
         f"--tag={IMAGE}",
         ".",
     )
-    return output("buildah", "images", "--no-trunc", "--format", "{{.ID}}", IMAGE)
+    with tempfile.TemporaryDirectory(prefix="cloud-worker-image-") as folder:
+        return anonymous(Path(folder))
+
+
+def anonymous(folder: Path) -> str:
+    """Take out of the image in which container it was built, which this builder notes; return the id that is left."""
+    named = output("buildah", "images", "--no-trunc", "--format", "{{.ID}}", IMAGE)
+    output("buildah", "push", "--quiet", IMAGE, f"docker-archive:{folder / 'built.tar'}:{IMAGE}:latest")
+    with tarfile.open(folder / "built.tar") as built, tarfile.open(folder / "image.tar", "w") as image:
+
+        def member(name: str) -> IO[bytes]:
+            found = built.extractfile(name)
+            assert found is not None  # a file
+            return found
+
+        (manifest,) = json.load(member("manifest.json"))
+        config = json.load(member(manifest["Config"]))
+        del config["container"], config["container_config"], config["config"]["Hostname"]
+        body = json.dumps(config).encode()
+        manifest["Config"] = f"{hashlib.sha256(body).hexdigest()}.json"
+        for name in dict.fromkeys(manifest["Layers"]):
+            image.addfile(built.getmember(name), member(name))
+        for name, content in ((manifest["Config"], body), ("manifest.json", json.dumps([manifest]).encode())):
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            image.addfile(about, io.BytesIO(content))
+    kept = output("buildah", "pull", "--quiet", f"docker-archive:{folder / 'image.tar'}")
+    output("buildah", "rmi", named)
+    return kept
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -117,7 +117,7 @@ class Container:
 
     def healthy(self) -> bool:
         """Say whether the image's own health check passes."""
-        kind, *command = json.loads(podman("inspect", "--type=image", self._image))[0]["HealthCheck"]["Test"]
+        kind, *command = json.loads(podman("inspect", "--type=image", self._image))[0]["Healthcheck"]["Test"]
         assert kind == "CMD"
         return subprocess.run([*PODMAN, "exec", self.name, *command], capture_output=True, check=False).returncode == 0
 
