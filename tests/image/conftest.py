@@ -12,7 +12,7 @@ import pytest
 
 from tests.image.containers import PODMAN, Container
 
-Start = Callable[..., Container]
+Start = Callable[[str], Container]
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +34,8 @@ def start(image: str, tmp_path: Path) -> Iterator[Start]:
     """Start containers that run one of the apps, by its module; all share the test's folder and are gone after it."""
     started: list[Container] = []
 
-    def one(module: str, **env: str) -> Container:
-        started.append(Container(image, tmp_path, app=f"{module}:app", env=env))
+    def one(module: str) -> Container:
+        started.append(Container(image, tmp_path, WORKER_APP=f"{module}:app"))
         return started[-1]
 
     yield one

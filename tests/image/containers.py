@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ class Process:
 class Container:
     """A running `worker run`, its store in a folder of the machine that is the only thing it can write to."""
 
-    def __init__(self, image: str, folder: Path, *, app: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, image: str, folder: Path, *, app: str | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self.name = f"cloud-worker-test-{secrets.token_hex(4)}"
         self.log = folder / f"{self.name}.log"
         self.stopping = 0.0  # when it was asked to stop
@@ -77,10 +79,9 @@ class Container:
             os.chown(data, USER, USER)
         settings = {
             "ACTS_FOLDER": "/data",
-            "WORKER_APP": app,
             "WORKER_INSTANCE": "solo",
             "WORKER_STORE": "sqlite:////data/store.db",
-            **(env or {}),
+            **env,
         }
         options = [f"--env={name}={value}" for name, value in settings.items()]
         options += [f"--volume={data}:/data", f"--volume={ROOT / 'tests'}:/app/tests:ro"]

@@ -17,7 +17,7 @@ from tests.image.containers import USER, Container, once, podman
 from tests.waiting import until
 from worker import __version__
 
-Start = Callable[..., Container]
+Start = Callable[[str], Container]
 
 APPS = "tests.acceptance.apps"
 
@@ -58,7 +58,7 @@ def python(image: str, program: str, *options: str) -> str:
     return done.stdout
 
 
-def seconds(container: Container, event: str) -> float:
+def seconds_to(container: Container, event: str) -> float:
     """Return how long after the container's start an event came."""
     started = podman("inspect", "--format={{.State.StartedAt.Unix}}.{{.State.StartedAt.Nanosecond}}", container.name)
     whole, _, part = started.strip().partition(".")
@@ -90,13 +90,19 @@ def test_it_may_do_nothing(image: str) -> None:
 
 def test_it_answers_without_any_rights(image: str) -> None:
     """`worker --version` needs nothing, not even a shell."""
-    began = time.monotonic()
-    empty = once(image, "-c", "pass", options=["--entrypoint=python"])
-    between = time.monotonic()
-    done = once(image, "--version", options=["--volume=/dev/null:/bin/sh:ro"])
-    took = time.monotonic() - between
-    assert (empty.returncode, done.returncode, done.stdout) == (0, 0, f"{__version__}\n"), done.stderr
-    print(f"\nworker --version: {took:.2f} s, of which a container with an idle Python is {between - began:.2f} s")
+    no_shell = "--volume=/dev/null:/bin/sh:ro"
+    assert once(image, "-c", "true", options=["--entrypoint=sh"]).returncode == 0
+    assert once(image, "-c", "true", options=["--entrypoint=sh", no_shell]).returncode != 0
+    times = {"worker --version": 0.0, "an idle Python": 0.0}
+    for _ in range(3):
+        began = time.monotonic()
+        done = once(image, "--version", options=[no_shell])
+        between = time.monotonic()
+        assert (done.returncode, done.stdout) == (0, f"{__version__}\n"), done.stderr
+        python(image, "pass")
+        took = {"worker --version": between - began, "an idle Python": time.monotonic() - between}
+        times = {what: min(times[what] or seconds, seconds) for what, seconds in took.items()}
+    print("\nwith podman's own time, best of three:", *(f"{what} {took:.2f} s;" for what, took in times.items()))
 
 
 def test_nothing_is_compiled_at_a_start(image: str) -> None:
@@ -111,8 +117,8 @@ def test_stop_under_load(start: Start, tmp_path: Path) -> None:
     data, total = tmp_path / "data", 600
     container = start(f"{APPS}.plain")
     container.hear("partition.granted", times=8)
-    print(f"\nstart of the container to leader: {seconds(container, 'leader.elected'):.2f} s, to a member:", end=" ")
-    print(f"{seconds(container, 'member.joined'):.2f} s")
+    print(f"\nstart of the container to leader: {seconds_to(container, 'leader.elected'):.2f} s, to a member:", end=" ")
+    print(f"{seconds_to(container, 'member.joined'):.2f} s")
     assert container.healthy()
     lines = "".join(json.dumps({"number": number}) + "\n" for number in range(total))
     container.worker("send", "items", "--file", "-", "--format", "jsonl", stdin=lines)
@@ -146,9 +152,7 @@ def test_dead_mans_switch(start: Start, tmp_path: Path) -> None:
     assert left[1].outside == first
     assert [one for one in left.values() if one.status == "Z"] == []
     last = acts(data, "child", pid=stuck["child"])[-1]["at"]
-    print(
-        f"\nGIL held to the child's last act: {last - stuck['at']:.2f} s; PID 1 stayed: {left[1].command.strip()[:60]}"
-    )
+    print(f"\nGIL held to the child's last act: {last - stuck['at']:.2f} s; PID 1 stayed {left[1].command.split()[2]}")
     container.stop()
     assert container.code() == 0
 
@@ -199,9 +203,11 @@ def test_an_app_is_one_layer_more(image: str, tmp_path: Path) -> None:
     tag = f"{image}-shop"
     build = ["buildah", "bud", "--format=docker", "--pull-never", f"--tag={tag}", str(tmp_path)]
     subprocess.run(build, check=True, capture_output=True)
+    container = Container(tag, tmp_path)
     try:
-        done = once(tag, "bounds", "--json")
-        assert done.returncode == 0, done.stderr
-        assert python(tag, "import shop; print(*shop.app.queues)") == "orders\n"
+        container.hear("partition.granted", times=16)
+        container.stop()
+        assert container.code() == 0
     finally:
+        container.remove()
         podman("image", "rm", tag)
