@@ -67,9 +67,7 @@ class Process:
 class Container:
     """A running `worker run`, its store in a folder of the machine that is the only thing it can write to."""
 
-    def __init__(
-        self, image: str, folder: Path, *, app: str | None = None, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, image: str, folder: Path, **env: str) -> None:
         self.name = f"cloud-worker-test-{secrets.token_hex(4)}"
         self.log = folder / f"{self.name}.log"
         self.stopping = 0.0  # when it was asked to stop
