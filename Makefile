@@ -16,7 +16,7 @@ TESTS := $(BIN)/python scripts/run_tests.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo emulators test check fmt bench simulate image image-test generate lock clean
+.PHONY: help demo emulators test check infra-check fmt bench simulate image image-test generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ check: $(VENV)/.test ## Lint, format, types, import rules, Dockerfile, generated
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python scripts/generated.py --check
+
+infra-check: $(VENV)/.test $(VENV)/.infra ## Check the infrastructure offline: formats, schemas, plans, policies, parity
+	WORKER_TEST_INFRA=$(abspath $(VENV)/infra) $(BIN)/python -m pytest tests/infra $(ARGS)
 
 fmt: $(VENV)/.test ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
@@ -79,6 +82,7 @@ lock: $(VENV)/.created ## Pin all dependencies anew (ARGS=--upgrade takes the ne
 	$(LOCK) pyproject.toml --extra azure -c requirements/test.txt -o requirements/azure.txt
 	$(LOCK) pyproject.toml --extra aws -c requirements/test.txt -o requirements/aws.txt
 	$(LOCK) --group build -c requirements/test.txt -o requirements/build.txt
+	$(LOCK) --group infra -o requirements/infra.txt
 	$(LOCK) --group lock -c requirements/test.txt -o requirements/lock.txt
 
 $(VENV)/.created:
@@ -92,6 +96,11 @@ $(VENV)/.runtime: $(VENV)/.created requirements/build.txt requirements/runtime.t
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/.infra: $(VENV)/.created requirements/infra.txt
+	$(PYTHON) -m venv $(VENV)/infra
+	$(VENV)/infra/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/infra.txt
+	@touch $@
+
 $(VENV)/.test: $(VENV)/.runtime $(VENV)/.azurite requirements/test.txt
 	$(PIP) --require-hashes -r requirements/test.txt
 	@touch $@
@@ -102,6 +111,6 @@ $(VENV)/.azurite: $(VENV)/.created requirements/test.txt tests/azurite/package.j
 	$(PIP) --require-hashes -r requirements/test.txt
 	mkdir -p $(AZURITE)
 	cp tests/azurite/package.json tests/azurite/package-lock.json $(AZURITE)/
-	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund --cache .cache
+	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --loglevel=error --ignore-scripts --no-audit --no-fund --cache .cache
 	rm -rf $(AZURITE)/.cache
 	@touch $@

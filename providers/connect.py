@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 import time  # noqa: TID251 - the wall clock of the store `memory:`, which lives in this process
 from collections.abc import Callable
+from typing import Literal
 
+from providers.host import Host
 from providers.interface import Call, Driver, Misconfigured
 from providers.options import PLAIN, StoreOptions
+from providers.portable_host import PortableHost
 from providers.probe import IgnoresConditions, probe
 from providers.provider import Provider
 
@@ -39,6 +42,39 @@ def connect(
     for an endpoint where the store has none.
     """
     return Provider(driver_for(url, options), total=total, on_call=on_call)
+
+
+def connect_host(
+    kind: Literal["aws", "azure"], url: str | None = None, *, options: StoreOptions = PLAIN
+) -> PortableHost:
+    """Return the machine's platform. `url` is where its metadata service is, if not where it always is.
+
+    Nothing is asked before the first request. Raises Misconfigured where the SDK is missing.
+    """
+    return PortableHost(_HostDriver(kind, url, options))
+
+
+class _HostDriver:
+    def __init__(self, kind: Literal["aws", "azure"], url: str | None, options: StoreOptions) -> None:
+        try:
+            from providers.metadata import DEFAULT_URL, MetadataServer
+
+            if kind == "aws":
+                from providers.aws.host import AwsHost
+
+                self._make: Callable[[MetadataServer], Host] = lambda server: AwsHost(server, options)
+            else:
+                from providers.azure.credentials import Identity
+                from providers.azure.host import AzureHost
+
+                who = Identity("Azure Monitor", options)
+                self._make = lambda server: AzureHost(server, credential=who)
+        except ImportError as exc:
+            raise _not_installed(kind, exc) from exc
+        self.url, self._server = url or DEFAULT_URL, MetadataServer
+
+    def open(self, total: float) -> Host:
+        return self._make(self._server(self.url))
 
 
 def driver_for(url: str, options: StoreOptions = PLAIN) -> Driver:

@@ -294,64 +294,6 @@ class Queue(Protocol):
         """
 
 
-# --- host -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What the cloud calls this machine."""
-
-    instance: str
-    zone: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """The planned end (or freeze) of this machine. `deadline` is Unix seconds, None when not said."""
-
-    id: str
-    kind: str
-    deadline: float | None = None
-
-
-class Host(Protocol):
-    """The machine underneath. `NoHost` unless a setting names one."""
-
-    def identity(self) -> Identity | None:
-        """Say what the cloud calls this machine, or None when nobody knows."""
-
-    def notice(self) -> Notice | None:
-        """Return the planned end of this machine, if one is announced."""
-
-    def acknowledge(self, notice: Notice) -> None:
-        """Tell the cloud that this machine is ready to go."""
-
-    def protect(self, protected: bool) -> None:
-        """Ask the cloud to spare this machine when it scales in, or stop asking."""
-
-    def publish_backlog(self, messages: int) -> None:
-        """Publish the fleet's backlog for autoscaling. Only the leader calls it."""
-
-
-class NoHost:
-    """A machine that nobody takes away: the default."""
-
-    def identity(self) -> Identity | None:
-        return None
-
-    def notice(self) -> Notice | None:
-        return None
-
-    def acknowledge(self, notice: Notice) -> None:
-        return None
-
-    def protect(self, protected: bool) -> None:
-        return None
-
-    def publish_backlog(self, messages: int) -> None:
-        return None
-
-
 # --- the driver -------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +311,8 @@ class Capabilities:
     peeks: bool = True  # `Queue.peek` counts no attempt, and hides nothing
     ordered_suffix: str | None = None  # queues whose name ends so keep order even where others do not (SQS: ".fifo")
 
+    longest_hidden: float | None = None  # seconds for which a received message can be hidden in all; None: for ever
+
     def keeps_order(self, queue: str) -> bool:
         """Say whether a queue of this name can be strictly ordered."""
         return self.ordered or (self.ordered_suffix is not None and queue.endswith(self.ordered_suffix))
@@ -379,7 +323,6 @@ class Client(Protocol):
 
     documents: Documents
     queue: Queue
-    host: Host
 
     def lease(self, role: str) -> Lease:
         """Return the lease object of one role, stored under `leases/<role>`."""

@@ -17,11 +17,32 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from providers.interface import Client, Driver, OutcomeUnknown, ProviderError, Unavailable
+from providers.interface import Client, OutcomeUnknown, ProviderError, Unavailable
 
 T = TypeVar("T")
+
+
+class Closes(Protocol):
+    """What a thread of a lane has of its own: a store's client, or a host's."""
+
+    def close(self) -> None:
+        """Close connections."""
+
+
+C = TypeVar("C", bound=Closes)
+C_co = TypeVar("C_co", bound=Closes, covariant=True)
+
+
+class Opens(Protocol[C_co]):
+    """Where a lane's clients come from: a `Driver`, for a store."""
+
+    url: str
+
+    def open(self, total: float) -> C_co:
+        """Open a client whose requests should give up within `total` seconds."""
+
 
 CLIENTS_PER_SLOT = 3
 """One in use, and two that may hang: a store that hangs more calls than that is down, and is called down."""
@@ -55,7 +76,7 @@ class _State(enum.Enum):
 class _Job:
     """One call on its way to a thread and back. `state` changes only under the lane's lock."""
 
-    def __init__(self, operation: str, function: Callable[[Client], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, operation: str, function: Callable[[Any], Any], loop: asyncio.AbstractEventLoop) -> None:
         self.operation = operation
         self.function = function
         self.loop = loop
@@ -77,10 +98,10 @@ class _Job:
             self.answer.exception()  # retrieved: a caller that was cancelled meanwhile leaves no complaint behind
 
 
-class ThreadLane:
+class ThreadLane(Generic[C]):
     """The real lane: daemon threads, each with a client of its own, started as they are needed."""
 
-    def __init__(self, driver: Driver, total: float, *, slots: int = 1, name: str = "store") -> None:
+    def __init__(self, driver: Opens[C], total: float, *, slots: int = 1, name: str = "store") -> None:
         self._driver = driver
         self._total = total
         self._slots = slots
@@ -93,7 +114,7 @@ class ThreadLane:
         self._started = 0
         self._closed = False
 
-    async def call(self, operation: str, function: Callable[[Client], T], *, total: float, changes: bool) -> T:
+    async def call(self, operation: str, function: Callable[[C], T], *, total: float, changes: bool) -> T:
         """See `Lane.call`."""
         job = _Job(operation, function, asyncio.get_running_loop())
         with self._changed:
@@ -169,7 +190,7 @@ class ThreadLane:
 
     def _work(self) -> None:
         """Take jobs until the lane is closed. The client is opened for the first one, and again if that failed."""
-        client: Client | None = None
+        client: C | None = None
         while (job := self._next()) is not None:
             value: Any = None
             error: BaseException | None = None
@@ -216,4 +237,4 @@ class ThreadLane:
             return True
 
 
-__all__ = ["CLIENTS_PER_SLOT", "CLOSING", "Lane", "ThreadLane"]
+__all__ = ["CLIENTS_PER_SLOT", "CLOSING", "Closes", "Lane", "Opens", "ThreadLane"]

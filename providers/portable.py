@@ -16,9 +16,7 @@ from providers.interface import (
     Document,
     Grant,
     Heir,
-    Identity,
     LeaseView,
-    Notice,
     Page,
     Stamp,
     Version,
@@ -135,38 +133,10 @@ class PortableLease:
         )
 
 
-class PortableHost:
-    """`interface.Host`, awaited."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-
-    async def identity(self) -> Identity | None:
-        """Say what the cloud calls this machine, or None when nobody knows."""
-        return await self._ask("host", "host.identity", lambda c: c.host.identity(), changes=False)
-
-    async def notice(self) -> Notice | None:
-        """Return the planned end of this machine, if one is announced."""
-        return await self._ask("host", "host.notice", lambda c: c.host.notice(), changes=False)
-
-    async def acknowledge(self, notice: Notice) -> None:
-        """Tell the cloud that this machine is ready to go."""
-        return await self._ask("host", "host.acknowledge", lambda c: c.host.acknowledge(notice), changes=True)
-
-    async def protect(self, protected: bool) -> None:
-        """Ask the cloud to spare this machine when it scales in, or stop asking."""
-        return await self._ask("host", "host.protect", lambda c: c.host.protect(protected), changes=True)
-
-    async def publish_backlog(self, messages: int) -> None:
-        """Publish the fleet's backlog for autoscaling. Only the leader calls it."""
-        return await self._ask("host", "host.publish_backlog", lambda c: c.host.publish_backlog(messages), changes=True)
-
-
 __all__ = [
     "LONGEST_KEY",
     "Ask",
     "PortableDocuments",
-    "PortableHost",
     "PortableLease",
     "check_key",
 ]

@@ -25,12 +25,12 @@ from providers.interface import (
     Unavailable,
 )
 from providers.lanes import Lane, ThreadLane
-from providers.portable import PortableDocuments, PortableHost, PortableLease, check_key
+from providers.portable import PortableDocuments, PortableLease, check_key
 from providers.portable_queue import HEADROOM, PortableQueue
 
 T = TypeVar("T")
 
-SLOTS = {"lease": 2, "documents": 4, "queue": 4, "poll": 64, "host": 1}
+SLOTS = {"lease": 2, "documents": 4, "queue": 4, "poll": 64}
 """Requests at the same time, by lane; a thread starts only when it is needed. "poll" is `receive` with a wait."""
 
 PREPARING = 60.0
@@ -69,7 +69,6 @@ class Provider:
         self.total = total
         self.documents = PortableDocuments(self.ask)
         self.queue = PortableQueue(self.ask, driver.capabilities)
-        self.host = PortableHost(self.ask)
         self._open_lane = lane
         self._on_call = on_call
         self._lanes: dict[str, Lane] = {}
@@ -129,7 +128,6 @@ __all__ = [
     "SLOTS",
     "Lane",
     "PortableDocuments",
-    "PortableHost",
     "PortableLease",
     "PortableQueue",
     "Provider",

@@ -30,7 +30,9 @@ from tests.acceptance import (  # noqa: E402
     test_failover,
     test_frozen,
     test_gil,
+    test_host,
     test_outage,
+    test_upgrade,
 )
 from tests.acceptance.clouds import Venue, azure_venue, s3_venue  # noqa: E402
 from tests.acceptance.support import SHOWN, Gaps  # noqa: E402
@@ -140,6 +142,18 @@ def inputs(folder: Path) -> str:
     return f"bad input: {done.stdout.splitlines()[-1]}"
 
 
+def scale_in(folder: Path) -> str:
+    """Announce the end of the busy leader's machine."""
+    found = [f"{name} {value:.3g}" for name, value in test_host.scale_in(folder).items()]
+    return "busy leader's machine scaled in (seconds): " + ", ".join(found)
+
+
+def upgrade(folder: Path) -> str:
+    """Roll six instances to a newer release and back, under load."""
+    forward, back = test_upgrade.there_and_back(folder, test_upgrade.INSTANCES)
+    return f"rolling upgrade of {test_upgrade.INSTANCES}: {forward}; and back: {back}"
+
+
 @contextmanager
 def azurite() -> Iterator[Venue]:
     """Azure's emulator, and a container of its own."""
@@ -216,6 +230,8 @@ SCENARIOS: dict[str, Scenario] = {
     "exec": programs,
     "help": help_time,
     "inputs": inputs,
+    "scale-in": scale_in,
+    "upgrade": upgrade,
     "azurite-kills": _on(azurite, cloud_kills),
     "azurite-answers": _on(azurite, cloud_answers),
     "azurite-outage": _on(azurite, cloud_outage),

@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 PHASES = {
-    "fast": ["-n", "2", "--dist", "worksteal", "tests/unit", "tests/conformance", "tests/simulation"],
-    "acceptance": ["tests/acceptance", "tests/image"],
+    "fast": ["-n", "2", "--dist", "worksteal", "tests/unit", "tests/conformance", "tests/simulation", "tests/infra"],
+    "acceptance": ["tests/acceptance"],
 }
 NO_TESTS = 5  # pytest's exit code when its arguments select nothing
 

@@ -20,7 +20,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate, parsedate_to_datetime
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -28,6 +28,8 @@ from urllib.parse import urlsplit
 import h11
 
 CHUNK = 65_536
+START = 1024
+"""Bytes of a request's body that the log keeps."""
 FORGOTTEN = 120.0
 """Seconds after which a request in a black hole is let go, whatever the test has forgotten."""
 
@@ -51,6 +53,7 @@ class Request:
     method: str
     target: str  # path and query, as sent
     headers: dict[str, str]  # names in lower case
+    start: bytes = field(default=b"", repr=False)  # of the body: enough to tell what is asked where one path serves all
 
     @property
     def path(self) -> str:
@@ -309,6 +312,8 @@ def _read_request(client: socket.socket) -> tuple[Request, bytes] | None:
         elif isinstance(event, h11.Request):
             headers = {name.decode().lower(): value.decode("latin-1") for name, value in event.headers}
             found = Request(event.method.decode(), event.target.decode(), headers)
+        elif isinstance(event, h11.Data) and found is not None:
+            found = replace(found, start=(found.start + bytes(event.data))[:START])
         elif isinstance(event, h11.EndOfMessage) and found is not None:
             return found, raw
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from packaging.version import InvalidVersion, Version
+
 from worker.core.names import check_queue_name, dead_letter_queue, partition_names
 from worker.parsing import check_kind
 
@@ -76,11 +78,15 @@ class LeaderSpec:
 class App:
     """A registry of queue handlers and leader jobs.
 
-    `lifespan` is an async context manager factory: entered before the first handler runs, left after the last
-    one has ended, on the same thread and loop as the handlers.
+    `version` is that of your code, as PEP 440 writes it ("2.1.0"): during a rolling upgrade the leader makes way for
+    an instance of a newer one. `lifespan` is an async context manager factory: entered before the first handler runs,
+    left after the last one has ended, on the same thread and loop as the handlers.
     """
 
-    def __init__(self, *, lifespan: Lifespan | None = None) -> None:
+    def __init__(self, *, version: str | None = None, lifespan: Lifespan | None = None) -> None:
+        if version is not None and not _is_version(version):
+            raise BadApp(f"version={version!r} cannot be ordered: write it as PEP 440 does, for example '2.1.0'")
+        self.version = version
         self.lifespan: Lifespan = lifespan or nullcontext
         self.queues: dict[str, QueueSpec] = {}
         self.leader_jobs: dict[str, LeaderSpec] = {}
@@ -177,6 +183,14 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     while isinstance(function, partial):
         function = function.func
     return get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def _name(function: Callable[..., Any]) -> str:

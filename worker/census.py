@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from providers.interface import BadDocument, NotFound, Version
 from worker.core.plan import Plan
 from worker.core.planner import Candidate
 from worker.core.roster import Roster, patience
+from worker.core.versions import Release, newest, release
 from worker.ports import Ports
 
 BEATS, MEMBERS = "beats/", "members/"
@@ -41,6 +42,7 @@ class Status:
     released: Mapping[str, int]
     heir: Mapping[str, Any] | None
     at: str
+    release: Release
     version: Version
 
 
@@ -61,6 +63,16 @@ class Count:
             for status in self.statuses.values()
             if status.id in self.alive and status.state != "left"
         ]
+
+    @property
+    def newest(self) -> frozenset[str]:
+        """Those candidates that run the newest release."""
+        return newest({one.id: self.statuses[one.id].release for one in self.candidates})
+
+    def outdated(self, leader: str, successors: Sequence[str]) -> bool:
+        """Say whether the next in line runs a newer release than this leader."""
+        both = [self.statuses.get(member) for member in (leader, *successors[:1])]
+        return len(both) == 2 and both[0] is not None and both[1] is not None and both[0].release < both[1].release
 
     @property
     def held(self) -> frozenset[str]:
@@ -132,6 +144,7 @@ def _status(id: str, fields: Mapping[str, Any], version: Version) -> Status:
             released=_numbers(fields["released"]),
             heir=fields.get("heir") if isinstance(fields.get("heir"), dict) else None,
             at=str(fields.get("at", "")),
+            release=release(fields),
             version=version,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:

@@ -86,10 +86,14 @@ class Consumer:
         """Whether a handler call is under way."""
         return self._handling is not None
 
+    @property
+    def handling_for(self) -> float:
+        """Seconds for which the present handler call has been under way; 0 when there is none."""
+        return self._ports.clock.now() - self._turned if self.handling else 0.0
+
     def stuck(self, limit: float) -> bool:
         """Say whether the loop has not turned for `limit` seconds, although no handler runs here or in its way."""
-        waiting = self._handling is not None or self._queued
-        return not waiting and self._ports.clock.now() - self._turned > limit
+        return not (self.handling or self._queued) and self._ports.clock.now() - self._turned > limit
 
     async def run(self) -> None:
         """Consume until stopped. Returns only when the last handler call has ended."""
@@ -97,7 +101,7 @@ class Consumer:
         while not self._stopping.is_set():
             self._turned = self._ports.clock.now()
             if not self._may_receive():
-                await self._pause(CLOSED)
+                await wait_for(self._stopping, CLOSED)
                 continue
             if not await self._slot():
                 break
@@ -109,7 +113,7 @@ class Consumer:
             if found:
                 idle = IDLE_FIRST
             else:
-                await self._pause(idle * (0.75 + self._ports.clock.random() / 4))
+                await wait_for(self._stopping, idle * (0.75 + self._ports.clock.random() / 4))
                 idle = next_pause(idle, wait, self._ports)
 
     async def _slot(self) -> bool:
@@ -134,9 +138,6 @@ class Consumer:
     def _allowed(self) -> bool:
         return self.fence is None or self._share.may_start()
 
-    async def _pause(self, seconds: float) -> None:
-        await wait_for(self._stopping, seconds)
-
     async def _receive_one(self, wait: float) -> bool:
         try:
             messages = await self._queue.receive(self.partition, 1, self._hide_for, wait)
@@ -145,7 +146,7 @@ class Consumer:
             return False
         except ProviderError as exc:
             self._events.problem(f"nothing can be received: {exc}")
-            await self._pause(self._ports.leader.renew)
+            await wait_for(self._stopping, self._ports.leader.renew)
             return False
         for received in messages:
             if self._revoked or not self._allowed():
@@ -183,7 +184,7 @@ class Consumer:
         self, received: Received, held: _Held, envelope: Envelope, message: Message, body: object
     ) -> None:
         clock, name = self._ports.clock, f"handler of {self.partition}, message {message.id}"
-        started = clock.now()
+        self._turned = started = clock.now()
         args = [body, message] if self._spec.wants_message else [body]
         self._ports.deadman.arm(name, started + self._spec.timeout + self._ports.member.grace)
         over = asyncio.Event()

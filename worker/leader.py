@@ -183,6 +183,7 @@ class LeaderDuties:
             forced=board.control.forced,
             withheld=frozenset(order.queue for order in due),
             restored=frozenset(plan.missing()) - count.held if now >= self._restored_from else frozenset(),
+            newest=count.newest,
             balance=balance,
         )
         wanted = planner.advance(plan, facts)
@@ -191,6 +192,8 @@ class LeaderDuties:
             wanted = replace(wanted, handover=handover, generation=max(wanted.generation, document.plan.generation + 1))
         if wanted is not document.plan:
             await document.publish(wanted)
+        if count.outdated(wanted.leader, wanted.successors):
+            term.step_down("a successor runs a newer release")
 
     def _sealed(self) -> PlanDocument:
         if self._document is None:

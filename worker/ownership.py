@@ -57,6 +57,11 @@ class Ownership:
         return sum(owned.consumer.handling for owned in self._running.values())
 
     @property
+    def handling_for(self) -> float:
+        """Seconds for which the longest of them has been under way."""
+        return max((owned.consumer.handling_for for owned in self._running.values()), default=0.0)
+
+    @property
     def busy(self) -> bool:
         """Whether anything may still act for this session."""
         return bool(self._running)

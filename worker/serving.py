@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import worker
-from providers.connect import IgnoresConditions, connect, probe
+from providers.connect import IgnoresConditions, connect, connect_host, probe
 from providers.interface import Call, Misconfigured, OutcomeUnknown, ProviderError, Unavailable
+from providers.portable_host import PortableHost
 from providers.provider import Provider
 from worker import process
 from worker.app import App
@@ -16,6 +17,7 @@ from worker.clock import Clock, SystemClock
 from worker.deadman import DeadMan, deadman
 from worker.errors import ConfigurationError
 from worker.handlers import MainLoopHandlers
+from worker.hosting import Facts, Hosted
 from worker.lifeline import Lifeline
 from worker.ports import Ports
 from worker.settings import Settings
@@ -115,21 +117,35 @@ def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
             admin.start()  # a start may take as long as the store takes to answer, and that is no reason to restart it
         metrics = admin.metrics if admin is not None else None
         ports = await build_ports(settings, handlers, lifeline, switch, session, metrics)
-        supervisor = Supervisor(
-            app,
-            ports,
-            session=session,
-            concurrency=settings.concurrency,
-            drain_timeout=settings.drain_seconds,
-            facts={"version": worker.__version__, "pid": os.getpid(), "launcher": os.getppid()},
-        )
-        if admin is not None:
-            return admin.watching(supervisor)
-        if settings.admin_port is None:
+
+        def start(machine: Facts, life: str | None = None) -> tuple[Supervisor, process.Service]:
+            facts = {"version": worker.__version__, "pid": os.getpid(), "launcher": os.getppid(), **machine}
+            if app.version is not None:
+                facts["app_version"] = app.version
+            supervisor = Supervisor(
+                app,
+                ports,
+                session=life or ports.clock.token(),
+                concurrency=settings.concurrency,
+                drain_timeout=settings.drain_seconds,
+                facts=facts,
+            )
+            return supervisor, supervisor if admin is None else admin.watching(supervisor)
+
+        if admin is None and settings.admin_port is None:
             ports.events.problem("no admin port: another process has port 8080; WORKER_ADMIN_PORT names another, or 0")
-        return supervisor
+        service = start({}, session)[1] if settings.host == "none" else Hosted(_host(settings), ports, start)
+        return service if admin is None else admin.serving(service)
 
     return process.run(build, app.lifespan)
+
+
+def _host(settings: Settings) -> PortableHost:
+    assert settings.host != "none"
+    try:
+        return connect_host(settings.host, settings.host_url, options=settings.store_options)
+    except Misconfigured as exc:
+        raise ConfigurationError(f"WORKER_HOST: {exc}") from exc
 
 
 def _admin_port(settings: Settings) -> AdminPort | None:

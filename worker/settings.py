@@ -18,10 +18,12 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from worker.core.endings import Endings
 from worker.core.names import BadName, check_instance_name
 from worker.core.timings import ImpossibleTimings, Timings, leader_timings, member_timings
 from worker.errors import ConfigurationError
-from worker.store_settings import PREFIX, Seconds, StoreSettings, seconds, setting
+from worker.machine_settings import MachineSettings
+from worker.store_settings import PREFIX, Seconds, seconds, setting
 
 SET_BY_US = frozenset({"WORKER_TERM"})
 """Variables that `worker exec` sets for its child; a worker command started from there must not stumble over them."""
@@ -35,7 +37,7 @@ DRAIN_LEASES = 4
 """A drain may take so many leases unless a setting says otherwise: 60 s in a cloud, 12 s on one machine."""
 
 
-class Settings(StoreSettings):
+class Settings(MachineSettings):
     """One worker's settings. Built by `load_settings`; immutable."""
 
     app: str = setting("jobs:app", "The app to run, as module:attribute.", "module:attribute", "jobs:app")
@@ -76,9 +78,6 @@ class Settings(StoreSettings):
         le=1000,
         description="Partitions that one instance works on at once.",
         json_schema_extra={"expects": "a whole number from 1 to 1000", "example": "100"},
-    )
-    host: Literal["none"] = setting(
-        "none", "Whose machine this is, for notices of its planned end. This version knows none.", "'none'", "none"
     )
     idle_poll: Seconds | None = seconds(
         "Longest pause between two looks at an empty queue, where the store cannot wait for a message itself "
@@ -144,7 +143,12 @@ class Settings(StoreSettings):
     @property
     def stop_seconds(self) -> float:
         """What the worker gets from TERM to KILL: a whole drain, and the end of what a drain had to cancel."""
-        return self.drain_seconds + self.member.grace
+        return self.endings.needed
+
+    @property
+    def endings(self) -> Endings:
+        """How long an instance takes to end, and what it is given."""
+        return Endings(self.drain_seconds, self.member.grace, self.stop_grace, self.host_notice)
 
 
 def load_settings(**flags: object) -> Settings:
@@ -211,7 +215,7 @@ def _contradictions(settings: Settings, given: Mapping[str, object]) -> list[str
             check_instance_name(settings.instance_name if value is None else value)
         except BadName:
             problems.append(_problem(name, value, given))
-    for name in ("endpoint_url", "queue_endpoint_url"):
+    for name in ("endpoint_url", "queue_endpoint_url", "host_url"):
         value = getattr(settings, name)
         if value is not None and not value.startswith(("http://", "https://")):
             problems.append(_problem(name, value, given))
@@ -231,8 +235,8 @@ def _contradictions(settings: Settings, given: Mapping[str, object]) -> list[str
     try:
         member_timings(timings, lease=settings.member_lease, grace=settings.member_grace)
     except ImpossibleTimings as exc:
-        problems.append(f"of a member: {exc}. Set by {_set_by(settings, 'member', 'lease')}")
-    return problems
+        return [*problems, f"of a member: {exc}. Set by {_set_by(settings, 'member', 'lease')}"]
+    return problems + settings.endings.problems()
 
 
 def _set_by(settings: Settings, *families: str) -> str:

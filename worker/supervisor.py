@@ -46,7 +46,8 @@ class Supervisor:
         ports = replace(ports, events=ports.events.bind(session=session))
         slots = asyncio.Semaphore(concurrency)
         self._app, self._ports, self._drain_timeout = app, ports, drain_timeout
-        self._draining = asyncio.Event()
+        self._draining, self._hurry = asyncio.Event(), asyncio.Event()
+        self._drain_by = float("inf")  # by the clock: what runs is cancelled then, if it has not finished
         self._reason = ""
         self.member = Member(app, ports, slots, self._become_heir, self.drain, facts or {})
         self.duties = LeaderDuties(app, ports, self.member)
@@ -93,11 +94,24 @@ class Supervisor:
         owned = 0 if session is None else session.ownership.handling
         return owned + sum(consumer.handling for consumer in self._shared)
 
-    def drain(self, reason: str) -> None:
-        """Finish, release, hand over and end. Control thread only; the first reason stands."""
+    @property
+    def overlong(self) -> bool:
+        """Whether a handler call has been under way for longer than a drain would wait for one."""
+        session = self.member.session
+        owned = 0.0 if session is None else session.ownership.handling_for
+        return max(owned, *(consumer.handling_for for consumer in self._shared), 0.0) > self._drain_timeout
+
+    def drain(self, reason: str, within: float | None = None) -> None:
+        """Finish, release, hand over and end. Control thread only; the first reason stands, and the shortest time.
+
+        `within` is in seconds, for what runs to finish in: where the machine gives less than the drain timeout.
+        """
         if not self._draining.is_set():
             self._reason = reason
             self._draining.set()
+        if within is not None:
+            self._drain_by = min(self._drain_by, self._ports.clock.now() + max(within, 0.0))
+            self._hurry.set()
 
     async def run(self) -> int:
         """Run until drained. Raises ConfigurationError and ProviderError before anything has been started."""
@@ -121,11 +135,7 @@ class Supervisor:
         self.elector.close("drain")
         for consumer in self._shared:
             consumer.stop()
-        try:
-            async with asyncio.timeout(self._drain_timeout):
-                await asyncio.wait(tasks)
-        except TimeoutError:
-            self._ports.events.problem(f"not drained within {self._drain_timeout:g} s: handlers are cancelled")
+        if not await self._finish(tasks):
             for consumer in self._shared:
                 consumer.revoke()
             if self.member.session is not None:
@@ -138,6 +148,24 @@ class Supervisor:
         code = Exit.FAILED if failed or late else Exit.OK
         self._ports.events.emit("instance.stopped", exit_code=int(code))
         return int(code)
+
+    async def _finish(self, tasks: list[asyncio.Task[None]]) -> bool:
+        """Wait until everything has ended; False when there is no more time to wait."""
+        clock = self._ports.clock
+        begun = clock.now()
+        self._drain_by = min(self._drain_by, begun + self._drain_timeout)
+        ended = asyncio.gather(*tasks, return_exceptions=True)
+        while not ended.done():
+            left = self._drain_by - clock.now()
+            if left <= 0:
+                self._ports.events.problem(f"not drained within {clock.now() - begun:.3g} s: handlers are cancelled")
+                return False
+            self._hurry.clear()
+            hurry = asyncio.create_task(self._hurry.wait())
+            either: set[asyncio.Future[Any]] = {ended, hurry}
+            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            hurry.cancel()
+        return True
 
     def _report(self, failed: list[asyncio.Task[None]]) -> None:
         for task in failed:
@@ -159,6 +187,14 @@ class Supervisor:
                 raise ConfigurationError(
                     f"queue {spec.name!r} has order='strict', which the queues of {self._ports.provider.url} cannot "
                     "keep: use order='key', or a store that can (SQLite; SQS, for a queue whose name ends in '.fifo')"
+                )
+        longest, grace = self._ports.provider.capabilities.longest_hidden, self._ports.member.grace
+        for spec in self._app.queues.values():
+            if longest is not None and spec.timeout + grace > longest:
+                raise ConfigurationError(
+                    f"queue {spec.name!r} gives its handler timeout={spec.timeout:g} s and {grace:g} s to end in, but "
+                    f"{self._ports.provider.url} hides a message for {longest:g} s at the most: another instance would "
+                    "get it meanwhile; lower the timeout, and do longer work in several messages"
                 )
         for name, count in (await self._planned()).items():
             declared = self._app.queues.get(name)

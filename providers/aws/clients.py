@@ -1,4 +1,5 @@
-"""boto3's clients: one of S3 and two of SQS for a driver, shared by all its threads, which clients may be.
+"""boto3's clients: one of S3 and two of SQS for a driver, shared by all its threads, which clients may be; and one each
+of Auto Scaling and of CloudWatch for a host. Each is built when it is first needed.
 
 Retries are off: what is sent twice without anybody's knowledge is refused the second time by its own first success.
 The second client of SQS is for long polls, whose answers take longer than any other.
@@ -19,6 +20,8 @@ from providers.interface import Misconfigured
 from providers.options import StoreOptions
 
 if TYPE_CHECKING:
+    from mypy_boto3_autoscaling import AutoScalingClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -57,6 +60,18 @@ class Clients:
     def polls(self) -> SQSClient:
         """The client for receives that wait."""
         client: SQSClient = self._get("polls", "sqs", LONGEST_POLL + self._total, self._queues)
+        return client
+
+    @property
+    def autoscaling(self) -> AutoScalingClient:
+        """The client for a machine's group, where AWS or its own variables say: never at a store's endpoint."""
+        client: AutoScalingClient = self._get("autoscaling", "autoscaling", self._total, None)
+        return client
+
+    @property
+    def cloudwatch(self) -> CloudWatchClient:
+        """The client for the metric that the group goes by, likewise."""
+        client: CloudWatchClient = self._get("cloudwatch", "cloudwatch", self._total, None)
         return client
 
     @property

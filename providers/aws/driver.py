@@ -14,7 +14,7 @@ from providers.aws.clients import Clients
 from providers.aws.documents import PAGE, S3Documents
 from providers.aws.messages import LIMIT
 from providers.aws.queue import BATCH, FIFO, SqsQueue
-from providers.interface import Capabilities, Client, Documents, Expiry, Host, Lease, NoHost, Queue
+from providers.interface import Capabilities, Client, Documents, Expiry, Lease, Queue
 from providers.lease_on_documents import LeaseOnDocuments
 from providers.options import StoreOptions
 
@@ -28,6 +28,7 @@ CAPABILITIES = Capabilities(
     ordered_suffix=FIFO,
     strict_receipts=False,
     peeks=False,
+    longest_hidden=43_200.0,  # 12 h, counted from the receive, however often it is extended
 )
 
 
@@ -68,7 +69,6 @@ class AwsClient:
         self.documents = documents
         self.queue = queue
         self._close = closed
-        self.host: Host = NoHost()
 
     def lease(self, role: str) -> Lease:
         """Return the lease of one role."""

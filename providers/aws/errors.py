@@ -92,6 +92,8 @@ CODES: Mapping[str, Meaning] = {
     "QueueAlreadyExists": (Unavailable, "somebody else was creating it"),
     "QueueNameExists": (Unavailable, "somebody else was creating it"),
     "OverLimit": (Unavailable, "too many messages of this queue are in hand"),
+    # the machine's group
+    "ResourceContention": (Unavailable, "another request is changing the group: the same one may be sent again"),
     # who may do what, and where
     "AccessDenied": (Misconfigured, "access is denied"),
     "AccessDeniedException": (Misconfigured, "access is denied"),
@@ -129,7 +131,7 @@ CODES: Mapping[str, Meaning] = {
     "TooManyRequests": (Unavailable, "throttled"),
     "RequestLimitExceeded": (Unavailable, "throttled"),
 }
-"""What S3, SQS and the servers that speak like them call it: what it means, and what is said of it."""
+"""What S3, SQS, Auto Scaling and the servers that speak like them call it: what it means, and what is said of it."""
 
 STATUSES: Mapping[int, Meaning] = {
     301: (Misconfigured, ELSEWHERE),

@@ -34,7 +34,7 @@ class Access:
         suffix = told.get("EndpointSuffix", "core.windows.net")
         self.blob_url = options.endpoint_url or told.get("BlobEndpoint") or f"https://{account}.blob.{suffix}"
         self._key = told.get("AccountKey")
-        self._identity = Identity(account, options)
+        self._identity = Identity(f"storage account {account}", options)
         _check_url(self.blob_url)  # first: the queues' may be made from it
         self.queue_url = _queue_url(options, told, f"https://{account}.queue.{suffix}")
         _check_url(self.queue_url)
@@ -57,8 +57,9 @@ class Access:
 class Identity:
     """What the SDK's clients get their tokens from: one credential for all of them, made when it is first needed."""
 
-    def __init__(self, account: str, options: StoreOptions) -> None:
-        self._account, self._options = account, options
+    def __init__(self, purpose: str, options: StoreOptions) -> None:
+        """`purpose` is what the tokens are for, as its errors name it."""
+        self._purpose, self._options = purpose, options
         self._lock = threading.Lock()
         self._made: TokenCredential | None = None
 
@@ -76,9 +77,7 @@ class Identity:
             return self._made
 
     def _meaning_of(self, error: AzureError) -> ProviderError:
-        what = (
-            f"no token for storage account {self._account} (WORKER_AZURE_CREDENTIAL={self._options.azure_credential})"
-        )
+        what = f"no token for {self._purpose} (WORKER_AZURE_CREDENTIAL={self._options.azure_credential})"
         fix = (
             "give the machine an identity, name it in WORKER_AZURE_CLIENT_ID where there are several, or set "
             "WORKER_AZURE_CREDENTIAL=default on a developer's machine"

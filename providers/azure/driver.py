@@ -13,7 +13,7 @@ from providers.azure.credentials import Access
 from providers.azure.documents import PAGE, BlobDocuments
 from providers.azure.lease import BlobLease
 from providers.azure.queue import LIMIT, StorageQueue
-from providers.interface import Capabilities, Client, Documents, Expiry, Host, Lease, NoHost, Queue
+from providers.interface import Capabilities, Client, Documents, Expiry, Lease, Queue
 from providers.options import StoreOptions
 
 API_VERSION = "2025-11-05"
@@ -80,7 +80,6 @@ class AzureClient:
         connections: tuple[BlobServiceClient, QueueServiceClient],
     ) -> None:
         self.documents, self.queue = documents, queue
-        self.host: Host = NoHost()
         self._lease, self._connections = lease, connections
 
     def lease(self, role: str) -> Lease:

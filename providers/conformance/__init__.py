@@ -2,7 +2,7 @@
 
 A driver's test module gives a harness and takes over the classes (docs/writing-a-provider.md has it in full):
 
-    from providers.conformance import DocumentsSuite, Harness, HostSuite, LeaseSuite, PortableSuite, QueueSuite
+    from providers.conformance import DocumentsSuite, Harness, LeaseSuite, PortableSuite, QueueSuite
 
     class MyHarness(Harness):
         def driver(self) -> Driver:
@@ -23,7 +23,6 @@ import pytest
 pytest.register_assert_rewrite(
     "providers.conformance.answers",
     "providers.conformance.documents",
-    "providers.conformance.host",
     "providers.conformance.lease",
     "providers.conformance.order",
     "providers.conformance.portable",
@@ -35,7 +34,6 @@ from providers.conformance.answers import AnswersSuite  # noqa: E402 - after the
 from providers.conformance.documents import DocumentsSuite  # noqa: E402 - as above
 from providers.conformance.faults import Fault, Faults, FaultyDriver, Held  # noqa: E402 - as above
 from providers.conformance.harness import Harness  # noqa: E402 - as above
-from providers.conformance.host import HostSuite  # noqa: E402 - as above
 from providers.conformance.lease import LeaseSuite  # noqa: E402 - as above
 from providers.conformance.order import OrderSuite  # noqa: E402 - as above
 from providers.conformance.portable import PortableSuite  # noqa: E402 - as above
@@ -50,7 +48,6 @@ __all__ = [
     "FaultyDriver",
     "Harness",
     "Held",
-    "HostSuite",
     "LeaseSuite",
     "OrderSuite",
     "PortableSuite",

@@ -13,10 +13,14 @@ from providers.conformance.harness import Harness
 from providers.conformance.lease import ROLE, bid, nonce
 from providers.conformance.stories import tell
 from providers.interface import Expiry, OutcomeUnknown, Refused, Unavailable, proven
-from providers.provider import Provider
+from providers.lanes import CLIENTS_PER_SLOT
+from providers.provider import SLOTS, Provider
 
 PATIENCE = 20.0
 """Seconds in which what a test waits for must have happened."""
+
+CLIENTS = SLOTS["lease"] * CLIENTS_PER_SLOT
+"""Clients that calls of one lane can have at the most."""
 
 SHORT = 0.5
 """Seconds of total time for requests that are held back on purpose."""
@@ -164,20 +168,20 @@ class AnswersSuite:
         tell(harness, story, faults, total=SHORT)
 
     def test_overdue_calls(self, harness: Harness, faults: Faults) -> None:
-        """Calls that hang one after the other do not use up the store: there are three clients, then it is down."""
+        """Calls that hang one after the other do not use up the store: there are so many clients, then it is down."""
 
         async def story(provider: Provider) -> None:
             driver = provider.driver
             assert isinstance(driver, FaultyDriver)
             before = driver.opened
-            held = [faults.disturb("host.identity", Fault.HOLD_REQUEST) for _ in range(3)]
-            for _ in range(4):
+            held = [faults.disturb("lease.observe", Fault.HOLD_REQUEST) for _ in range(CLIENTS)]
+            for _ in range(CLIENTS + 1):
                 with pytest.raises(Unavailable):
-                    await provider.host.identity()
-            assert driver.opened == before + 3
+                    await provider.lease(ROLE).observe()
+            assert driver.opened == before + CLIENTS
             await ended(held[0])
-            await provider.host.identity()
-            assert driver.opened == before + 3
+            await provider.lease(ROLE).observe()
+            assert driver.opened == before + CLIENTS
 
         tell(harness, story, faults, total=SHORT)
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from providers.interface import Client, Documents, Driver, Host, Lease, OutcomeUnknown, Queue
+from providers.interface import Client, Documents, Driver, Lease, OutcomeUnknown, Queue
 
 PATIENCE = 30.0
 """Seconds after which a call that a test has forgotten goes on, so that no thread stays for ever."""
@@ -108,7 +108,6 @@ class _FaultyClient:
         self._faults = faults
         self.documents = cast("Documents", _Part("documents", client.documents, faults))
         self.queue = cast("Queue", _Part("queue", client.queue, faults))
-        self.host = cast("Host", _Part("host", client.host, faults))
 
     def lease(self, role: str) -> Lease:
         return cast("Lease", _Part("lease", self._client.lease(role), self._faults))

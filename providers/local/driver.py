@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from providers.interface import Capabilities, Client, Documents, Expiry, Host, Lease, NoHost, Queue
+from providers.interface import Capabilities, Client, Documents, Expiry, Lease, Queue
 from providers.lease_on_documents import LeaseOnDocuments
 from providers.local.creation import check_place
 from providers.local.database import Database
@@ -50,7 +50,6 @@ class SqliteClient:
         self._database = database
         self.documents: Documents = SqliteDocuments(database, page=page)
         self.queue: Queue = SqliteQueue(database, now=now)
-        self.host: Host = NoHost()
 
     def lease(self, role: str) -> Lease:
         """Return the lease of one role."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from providers.interface import Capabilities, Client, Documents, Expiry, Host, Lease, NoHost, Queue
+from providers.interface import Capabilities, Client, Documents, Expiry, Lease, Queue
 from providers.lease_on_documents import LeaseOnDocuments
 from providers.memory.native import NativeLease
 from providers.memory.store import MemoryStore
@@ -46,7 +46,6 @@ class MemoryClient:
         self._store, self._expiry = store, expiry
         self.documents: Documents = store.documents
         self.queue: Queue = store.queue
-        self.host: Host = NoHost()
 
     def lease(self, role: str) -> Lease:
         """Return the lease of one role."""

@@ -22,7 +22,6 @@ from providers.conformance import (
     AnswersSuite,
     DocumentsSuite,
     Harness,
-    HostSuite,
     LeaseSuite,
     PortableSuite,
     QueueSuite,
@@ -160,10 +159,6 @@ class TestTerms(TermsSuite):
 
 class TestQueue(QueueSuite):
     """Storage Queues."""
-
-
-class TestHost(HostSuite):
-    """No host."""
 
 
 class TestPortable(PortableSuite):

@@ -11,7 +11,6 @@ from providers.conformance import (
     AnswersSuite,
     DocumentsSuite,
     Harness,
-    HostSuite,
     LeaseSuite,
     PortableSuite,
     QueueSuite,
@@ -60,10 +59,6 @@ class TestTerms(TermsSuite):
 
 class TestQueue(QueueSuite):
     """Queues in a file."""
-
-
-class TestHost(HostSuite):
-    """No host."""
 
 
 class TestPortable(PortableSuite):

@@ -10,7 +10,6 @@ from providers.conformance import (
     AnswersSuite,
     DocumentsSuite,
     Harness,
-    HostSuite,
     LeaseSuite,
     PortableSuite,
     QueueSuite,
@@ -73,10 +72,6 @@ class TestTerms(TermsSuite):
 
 class TestQueue(QueueSuite):
     """Queues in memory."""
-
-
-class TestHost(HostSuite):
-    """No host."""
 
 
 class TestPortable(PortableSuite):

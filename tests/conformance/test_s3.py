@@ -18,7 +18,6 @@ from providers.conformance import (
     AnswersSuite,
     DocumentsSuite,
     Harness,
-    HostSuite,
     LeaseSuite,
     OrderSuite,
     PortableSuite,
@@ -102,10 +101,6 @@ class TestTerms(TermsSuite):
 
 class TestQueue(QueueSuite):
     """Queues in moto."""
-
-
-class TestHost(HostSuite):
-    """No host."""
 
 
 class TestPortable(PortableSuite):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from providers.interface import Capabilities, Client, Documents, Host, Lease, Misconfigured, Queue, Stamp
+from providers.interface import Capabilities, Client, Documents, Lease, Misconfigured, Queue, Stamp
 from providers.memory import MemoryDriver, MemoryStore
 from providers.memory.driver import CAPABILITIES
 from providers.provider import Provider
@@ -46,7 +46,6 @@ class _Client:
         self._client, self._ways = client, ways
         self.documents = cast("Documents", _Part("documents", client.documents, ways))
         self.queue = cast("Queue", _Part("queue", client.queue, ways))
-        self.host: Host = client.host
 
     def lease(self, role: str) -> Lease:
         return cast("Lease", _Part("lease", self._client.lease(role), self._ways))

@@ -48,6 +48,7 @@ class Pen:
         self.released: dict[str, int] = {}
         self.state = "ready"
         self.heir: dict[str, Any] | None = None
+        self.version = "1.0"
         self.beats = 0
         self.task = asyncio.create_task(self.live())
 
@@ -85,7 +86,7 @@ class Pen:
     def say(self, **changed: Any) -> None:
         for name, value in changed.items():
             setattr(self, name, value)
-        fields = {name: getattr(self, name) for name in ("state", "queues", "active", "released", "heir")}
+        fields = {name: getattr(self, name) for name in ("state", "queues", "active", "released", "heir", "version")}
         self.world.put(f"members/{self.id}", {**fields, "at": EPOCH.isoformat()})
 
     def dies(self) -> None:
@@ -517,6 +518,25 @@ async def test_a_gap_in_the_leaders_own_view_kills_nobody(world: World) -> None:
     await world.passes(world.member.renew * 3)
     assert owners(world) == before
     await one.stops()
+
+
+# --- releases ---
+
+
+@simulated
+async def test_a_leader_makes_way_for_a_newer_release(world: World) -> None:
+    """As soon as a successor runs a newer release the leader steps down for it, and never for one as old as itself."""
+    one = await leader(world)
+    pens = [Pen(world, id) for id in ("a~s", "b~s", "c~s")]
+    await one.settles()
+    assert one.reason() is None
+    pens[2].say(version="0.9")
+    await world.passes(20)
+    assert one.reason() is None
+    pens[1].say(version="1.1")
+    await world.until(one.reason, 20)
+    assert one.reason() == "a successor runs a newer release"
+    assert plan_of(world).successors[0] == "b~s"
 
 
 # --- orders ---

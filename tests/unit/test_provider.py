@@ -81,19 +81,17 @@ def test_lanes_are_opened_by_kind_with_their_time() -> None:
         await provider.lease("leader").observe()
         await provider.queue.ensure("orders-00")
         await provider.queue.receive("orders-00", 1, 30.0, wait=20.0)
-        await provider.host.identity()
         await provider.close()
 
     asyncio.run(story())
-    assert opened == ["documents", "lease", "queue", "poll", "host"]
-    assert asked[:5] == [
+    assert opened == ["documents", "lease", "queue", "poll"]
+    assert asked[:4] == [
         ("documents.list", 2.0, False),
         ("lease.observe", 2.0, False),
         ("queue.ensure", 2.0, True),
         ("queue.receive", 22.0, True),
-        ("host.identity", 2.0, False),
     ]
-    assert asked[5:] == [("close", 0.0, False)] * 5
+    assert asked[4:] == [("close", 0.0, False)] * 4
 
 
 def test_a_slow_first_opening_costs_no_request_its_time() -> None:
@@ -235,8 +233,8 @@ def test_bugs_and_cancellations_are_counted() -> None:
     async def story() -> None:
         provider = Provider(MemoryDriver(), on_call=calls.append)
         with pytest.raises(ZeroDivisionError):
-            await provider.ask("host", "host.identity", lambda client: 1 / 0, changes=False)
-        waiting = asyncio.ensure_future(provider.ask("host", "host.identity", lambda client: None, changes=False))
+            await provider.ask("lease", "lease.observe", lambda client: 1 / 0, changes=False)
+        waiting = asyncio.ensure_future(provider.ask("lease", "lease.observe", lambda client: None, changes=False))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -55,7 +55,7 @@ class _Counted:
 
     def __init__(self, gate: Gate) -> None:
         inner = MemoryDriver().open(1.0)
-        self.documents, self.queue, self.host, self.lease = inner.documents, inner.queue, inner.host, inner.lease
+        self.documents, self.queue, self.lease = inner.documents, inner.queue, inner.lease
         self._gate = gate
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ def gate() -> Iterator[Gate]:
     gate.let_go.set()
 
 
-def run(gate: Gate, story: Callable[[ThreadLane], Awaitable[Any]], slots: int = 1) -> ThreadLane:
+def run(gate: Gate, story: Callable[[ThreadLane[Client]], Awaitable[Any]], slots: int = 1) -> ThreadLane[Client]:
     """Tell a story on a lane of its own, and close it."""
     lane = ThreadLane(gate, LONG, slots=slots)
 
@@ -90,14 +90,14 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def read(lane: ThreadLane, total: float = LONG) -> str:
+async def read(lane: ThreadLane[Client], total: float = LONG) -> str:
     return await lane.call("documents.read", lambda client: "answer", total=total, changes=False)
 
 
 def test_answers_and_errors_pass_through(gate: Gate) -> None:
     """What a driver returns or raises reaches the caller as it is, bugs included."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         assert await read(lane) == "answer"
 
         def bug(client: Client) -> None:
@@ -114,7 +114,7 @@ def test_answers_and_errors_pass_through(gate: Gate) -> None:
 def test_overdue_write(gate: Gate) -> None:
     """A write that was started and is overdue may have happened: OutcomeUnknown, naming operation and time."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         with pytest.raises(OutcomeUnknown, match=r"documents\.replace.*0\.2 s"):
             await lane.call("documents.replace", gate.hang, total=SHORT, changes=True)
 
@@ -124,7 +124,7 @@ def test_overdue_write(gate: Gate) -> None:
 def test_overdue_read(gate: Gate) -> None:
     """A read that is overdue has changed nothing: Unavailable."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         with pytest.raises(Unavailable):
             await lane.call("documents.read", gate.hang, total=SHORT, changes=False)
 
@@ -134,7 +134,7 @@ def test_overdue_read(gate: Gate) -> None:
 def test_next_call_gets_another_client(gate: Gate) -> None:
     """While a call is overdue the next one goes on with a client of its own."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         with pytest.raises(Unavailable):
             await lane.call("documents.read", gate.hang, total=SHORT, changes=False)
         assert await read(lane) == "answer"
@@ -147,7 +147,7 @@ def test_at_most_three_clients(gate: Gate) -> None:
     """With three clients hanging a write is not started: Unavailable, and it does not happen later either."""
     written = []
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         for _ in range(CLIENTS_PER_SLOT):
             with pytest.raises(Unavailable):
                 await lane.call("documents.read", gate.hang, total=SHORT, changes=False)
@@ -166,7 +166,7 @@ def test_at_most_three_clients(gate: Gate) -> None:
 def test_waiting_call_starts_when_a_client_is_free(gate: Gate) -> None:
     """A call that waits for a hanging client is started as soon as that client is back."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         first = asyncio.ensure_future(lane.call("documents.read", gate.hang, total=LONG, changes=False))
         second = asyncio.ensure_future(read(lane))
         done, _ = await asyncio.wait({second}, timeout=SHORT)
@@ -182,7 +182,7 @@ def test_waiting_call_starts_when_a_client_is_free(gate: Gate) -> None:
 def test_waiting_call_gets_the_slot_of_an_overdue_one(gate: Gate) -> None:
     """A call that waits behind one that becomes overdue is started then, with another client."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         hanging = asyncio.ensure_future(lane.call("documents.read", gate.hang, total=SHORT, changes=False))
         await asyncio.sleep(0)  # the first call takes the slot
         assert await read(lane) == "answer"
@@ -196,7 +196,7 @@ def test_waiting_call_gets_the_slot_of_an_overdue_one(gate: Gate) -> None:
 def test_slots(gate: Gate) -> None:
     """A lane runs as many calls at the same time as it has slots, each with a client of its own."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         barrier = threading.Barrier(3)
         together = [
             lane.call("documents.read", lambda client: barrier.wait(LONG), total=LONG, changes=False) for _ in range(3)
@@ -212,7 +212,7 @@ def test_hanging_open(gate: Gate) -> None:
     gate.hang_in_open = True
     written = []
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         with pytest.raises(Unavailable):
             await lane.call("documents.create", lambda client: written.append(1), total=SHORT, changes=True)
         gate.let_go.set()
@@ -227,7 +227,7 @@ def test_failing_open(gate: Gate) -> None:
     """A client that cannot be opened is every call's own error, until it can be opened."""
     gate.fail_in_open = Misconfigured("no such bucket")
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         for _ in range(2):
             with pytest.raises(Misconfigured, match="no such bucket"):
                 await read(lane)
@@ -240,7 +240,7 @@ def test_failing_open(gate: Gate) -> None:
 def test_cancelled_call(gate: Gate) -> None:
     """A caller that is cancelled leaves at once, and its slot goes to the next call."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         hanging = asyncio.ensure_future(lane.call("documents.read", gate.hang, total=LONG, changes=False))
         await until(lambda: gate.opened == 1)
         hanging.cancel()
@@ -254,7 +254,7 @@ def test_cancelled_call(gate: Gate) -> None:
 def test_close(gate: Gate) -> None:
     """Closing closes every idle client at once, and the client of an overdue call when that call ends."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         with pytest.raises(Unavailable):
             await lane.call("documents.read", gate.hang, total=SHORT, changes=False)
         await read(lane)
@@ -271,7 +271,7 @@ def test_close(gate: Gate) -> None:
 def test_close_with_waiting_call(gate: Gate) -> None:
     """Closing answers calls that wait for a client."""
 
-    async def story(lane: ThreadLane) -> None:
+    async def story(lane: ThreadLane[Client]) -> None:
         hanging = asyncio.ensure_future(lane.call("documents.read", gate.hang, total=LONG, changes=False))
         waiting = asyncio.ensure_future(read(lane))
         await until(lambda: gate.opened == 1)

@@ -114,6 +114,21 @@ def test_strict_order_needs_a_store_that_can() -> None:
     run(test, capabilities=replace(CAPABILITIES, ordered=False))
 
 
+def test_a_handler_must_not_take_longer_than_its_message_can_be_hidden() -> None:
+    """A handler timeout beyond what the store can hide a message for is refused with both values, and one below not."""
+
+    async def test(world: World) -> None:
+        app = App()
+        app.queue("orders", timeout=43_200)(lambda body: None)
+        with pytest.raises(ConfigurationError, match=r"'orders'.*timeout=43200 s.*for 43200 s at the most"):
+            await Supervisor(app, world.ports(), session="s").run()
+        assert world.network.times("queue.ensure") == []
+        app.queues["orders"] = replace(app.queues["orders"], timeout=43_000)
+        await Supervisor(app, world.ports(), session="s").check()
+
+    run(test, capabilities=replace(CAPABILITIES, longest_hidden=43_200.0))
+
+
 @simulated
 async def test_a_store_that_cannot_be_reached_is_an_error_of_the_start(world: World) -> None:
     """An instance that cannot read what it must check starts nothing, and says so to its caller."""

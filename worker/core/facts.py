@@ -38,6 +38,7 @@ class Facts:
     forced: AbstractSet[tuple[str, int]] = frozenset()  # (partition, fence) to be taken from its owner
     withheld: AbstractSet[str] = _EMPTY  # logical queues of which nothing is granted (repartition under way)
     restored: AbstractSet[str] = _EMPTY  # partitions with a lost record on which nobody can act, says the leader
+    newest: AbstractSet[str] = _EMPTY  # members that run the newest release: they come first in the succession
     balance: bool = True  # False in a new leader's first round
 
     def __post_init__(self) -> None:

@@ -79,7 +79,7 @@ class _Round:
         if self.facts.balance:
             self._improve()
         plan = self.plan
-        successors = _successors(plan, self.facts.leader, self.table.seats)
+        successors = _successors(plan, self.facts, self.table.seats)
         handover = plan.handover if plan.handover and plan.handover.term > plan.term else None
         if (
             not self.changed
@@ -254,14 +254,17 @@ def _sane(queue: str, count: int) -> bool:
     return 1 <= count <= MOST_PARTITIONS
 
 
-def _successors(plan: Plan, leader: str, seats: Mapping[str, Seat]) -> tuple[str, ...]:
-    """Rank who leads next: those already ranked stay, then others by hash. Never another session of the leader's."""
-    here = leader.partition("~")[0]
+def _successors(plan: Plan, facts: Facts, seats: Mapping[str, Seat]) -> tuple[str, ...]:
+    """Rank who leads next: those already ranked stay, then others by hash. Never another session of the leader's.
+
+    Whoever runs the newest release goes before all others, so that an upgrade changes leaders once.
+    """
+    here = facts.leader.partition("~")[0]
     ranks = [member for member in plan.successors if member in seats and member.partition("~")[0] != here]
-    if len(ranks) < SUCCESSORS:
+    if len(ranks) < SUCCESSORS or not facts.newest >= seats.keys():
         others = (seat for seat in seats.values() if seat.id not in ranks and seat.id.partition("~")[0] != here)
         ranks += [seat.id for seat in sorted(others, key=lambda seat: (seat.tie, seat.id))]
-    return tuple(ranks[:SUCCESSORS])
+    return tuple(sorted(ranks, key=lambda member: member not in facts.newest)[:SUCCESSORS])
 
 
 __all__ = ["IN_TRANSIT", "SUCCESSORS", "Candidate", "Facts", "advance"]

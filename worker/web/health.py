@@ -10,6 +10,7 @@ There is no instance to ask yet while the start is being checked: that is alive,
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from worker.supervisor import Supervisor
@@ -47,5 +48,12 @@ def sick(supervisor: Supervisor | None) -> str | None:
 
 
 def azure_health(supervisor: Supervisor | None) -> dict[str, Any]:
-    """Return the answer that the Application Health extension reads (its "rich" protocol)."""
-    return {"ApplicationHealthState": "Unhealthy" if sick(supervisor) else "Healthy"}
+    """Return the answer that the Application Health extension reads (its "rich" protocol).
+
+    While a handler call runs that a drain would cut short, a rolling upgrade is asked to take another machine first. A
+    worker that always has *some* call under way is upgraded like any other: those end within a drain.
+    """
+    health: dict[str, Any] = {"ApplicationHealthState": "Unhealthy" if sick(supervisor) else "Healthy"}
+    if supervisor is not None and supervisor.overlong:
+        health["customMetrics"] = json.dumps({"rollingUpgrade": {"SkipUpgrade": True}})
+    return health

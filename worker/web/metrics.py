@@ -52,6 +52,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._present: _Present | None = None
         ProcessCollector(registry=self.registry)  # memory, files, CPU and start time of the worker process
         self.transitions = Counter(
             "worker_leader_transitions_total",
@@ -93,7 +94,14 @@ class Metrics:
         """Show this instance's present state at every scrape."""
         for queue in supervisor.app.queues:
             self.dead_letters.labels(queue)
-        self.registry.register(_Present(supervisor, samples))
+        self._present = _Present(supervisor, samples)
+        self.registry.register(self._present)
+
+    def unwatch(self) -> None:
+        """Show nothing of that instance any more: it has ended. What was counted stays."""
+        if self._present is not None:
+            self.registry.unregister(self._present)
+            self._present = None
 
     def on_call(self, call: Call) -> None:
         """Count one request: what `providers.connect.connect` takes."""

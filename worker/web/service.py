@@ -7,6 +7,7 @@ import socket
 
 from prometheus_client import CollectorRegistry
 
+from worker.process import Service
 from worker.supervisor import Supervisor
 from worker.web.application import application
 from worker.web.metrics import Metrics
@@ -47,9 +48,12 @@ class AdminPort:
         await self._server.stop()
 
     def watching(self, supervisor: Supervisor) -> Watched:
-        """Return the service that answers for this instance on the port."""
-        self.supervisor = supervisor
+        """Return the service that answers for this instance on the port, until nothing of it acts any more."""
         return Watched(self, supervisor)
+
+    def serving(self, service: Service) -> Served:
+        """Return a service that ends together with this port."""
+        return Served(self, service)
 
 
 class Watched:
@@ -58,7 +62,6 @@ class Watched:
     def __init__(self, port: AdminPort, supervisor: Supervisor) -> None:
         self._port, self._supervisor = port, supervisor
         self._samples = Samples(supervisor)
-        port.metrics.watch(supervisor, self._samples)
 
     def drain(self, reason: str) -> None:
         """Finish, release and end; answered for until then."""
@@ -66,6 +69,8 @@ class Watched:
 
     async def run(self) -> int:
         """Run the instance, and answer for it meanwhile."""
+        self._port.supervisor = self._supervisor
+        self._port.metrics.watch(self._supervisor, self._samples)
         sampling = asyncio.create_task(self._samples.keep())
         sampling.add_done_callback(self._sampled)
         try:
@@ -73,8 +78,27 @@ class Watched:
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
-            await self._port.stop()
+            self._port.metrics.unwatch()
+            self._port.supervisor = None
 
     def _sampled(self, sampling: asyncio.Task[None]) -> None:
         if not sampling.cancelled():
             self._port.report(f"queues are not sampled any more: {sampling.exception()!r}")
+
+
+class Served:
+    """A service, and a port that answers for its instances until it has ended."""
+
+    def __init__(self, port: AdminPort, service: Service) -> None:
+        self._port, self._service = port, service
+
+    def drain(self, reason: str) -> None:
+        """Finish, release and end."""
+        self._service.drain(reason)
+
+    async def run(self) -> int:
+        """Run the service, and close the port after it."""
+        try:
+            return await self._service.run()
+        finally:
+            await self._port.stop()

@@ -18,6 +18,7 @@ class Item(BaseModel):
 
     number: int
     seconds: float = 0.1
+    patience: int = 9  # attempts that take so long; later ones take no time
 
 
 @app.queue("items", partitions=8)
@@ -26,5 +27,5 @@ async def handle(item: Item, message: Message) -> None:
     act("begun", number=item.number, message=message.id)
     if item.number == 0:
         act("modules", names=sorted(sys.modules))
-    await asyncio.sleep(item.seconds)
+    await asyncio.sleep(item.seconds if message.attempt <= item.patience else 0)
     act("done", number=item.number, message=message.id)
