@@ -45,7 +45,7 @@ RUN builder/bin/python -m hatchling build -t wheel \
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPYCACHEPREFIX=/opt/worker/bytecode
 RUN /opt/worker/bin/python -m compileall -qf --invalidation-mode checked-hash \
-    -x '/(test|tests|idlelib|lib2to3|tkinter|turtledemo|ensurepip|dist-packages)/' \
+    -x '^/usr/.*/(site|dist)-packages/|/(test|tests|idlelib|lib2to3|tkinter|turtledemo|ensurepip)/' \
     "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" /opt/worker/lib
 
 # Yours. Readable for whoever runs it, whatever the umask of the checkout was.

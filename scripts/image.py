@@ -8,7 +8,8 @@ base is the same image, and `--twice` builds it again, from nothing, and fails u
 
 `--base` names what the Dockerfile builds on, which then comes from a registry: `--base python:3.13-slim-trixie` is
 what `docker build` takes. Without it the base is made here once, of the same Debian release with its own Python of
-the same version, from wherever this machine's apt gets its packages; no registry of images is needed.
+the same version, from wherever this machine's apt gets its packages; no registry of images is needed. It is kept:
+`buildah rmi localhost/cloud-worker-base:trixie` has the next build take what Debian has mended since.
 """
 
 from __future__ import annotations
