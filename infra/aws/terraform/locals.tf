@@ -5,28 +5,12 @@ locals {
   tags      = merge({ Fleet = var.name }, var.tags)
 
   # Nothing lies in the bucket but the fleet's documents; the prefix is the same on Azure.
-  bucket   = "${local.full_name}-${local.account}-${var.location}"
-  prefix   = "fleet"
-  store    = "s3://${local.bucket}/${local.prefix}"
-  log_name = "/cloud-worker/${var.name}"
+  bucket = "${local.full_name}-${local.account}-${var.location}"
+  prefix = "fleet"
+  store  = "s3://${local.bucket}/${local.prefix}"
 
-  # The names of queues, by the rule of worker/core/names.py.
-  parts = {
-    for name, queue in var.queues : name => {
-      stem  = trimsuffix(name, ".fifo")
-      fifo  = endswith(name, ".fifo") ? ".fifo" : ""
-      width = max(2, length(tostring(queue.partitions - 1)))
-    }
-  }
-  worked = { # by logical queue: its intake and its partitions, in which messages wait to be handled
-    for name, part in local.parts : name => concat(
-      ["${var.queue_prefix}${name}"],
-      [for index in range(var.queues[name].partitions) : format("${var.queue_prefix}${part.stem}-%0${part.width}d${part.fifo}", index)],
-    )
-  }
-  dead_letters = [for part in local.parts : "${var.queue_prefix}${part.stem}-dlq${part.fifo}"]
-  queue_names  = sort(concat(flatten(values(local.worked)), local.dead_letters))
-  queue_arns   = "arn:${local.partition}:sqs:${var.location}:${local.account}:"
+  log_name   = "/cloud-worker/${var.name}"
+  queue_arns = "arn:${local.partition}:sqs:${var.location}:${local.account}:"
 
   # What the stack knows of the workers' settings. WORKER_STOP_GRACE and WORKER_ADMIN_PORT come from infra/boot, whose
   # units must agree with them.
