@@ -1,4 +1,4 @@
-"""What the tests of infra/azure/terraform share: Terraform offline, with a provider for Azure that knows its schema only."""
+"""What the tests of infra/azure/terraform share: Terraform offline, with a provider that knows Azure's schema only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,14 @@ def text_of_stack() -> str:
 def types(kind: str) -> list[str]:
     """Return the types that the stack uses: of a `resource`, or of `data`."""
     return sorted(set(re.findall(rf'(?m)^{kind} "(azurerm_\w+)"', text_of_stack())))
+
+
+def only(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> None:
+    """Have the runtime see these settings and no others, `WORKER_TEST_…` among them, which are none."""
+    for name in [name for name in os.environ if name.startswith("WORKER_")]:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
 
 
 def infra_environment() -> Path:
@@ -93,8 +101,7 @@ def terraform(folder: Path, mirror: Path | None = None) -> Terraform:
     settings = folder / "cli.tfrc"
     source = f'\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n' if mirror else ""
     settings.write_text(
-        f"disable_checkpoint = true\nprovider_installation {{{source}\n  direct {{\n    "
-        'exclude = ["*/*/*"]\n  }\n}\n'
+        f'disable_checkpoint = true\nprovider_installation {{{source}\n  direct {{\n    exclude = ["*/*/*"]\n  }}\n}}\n'
     )
     return Terraform(folder, settings)
 
@@ -108,7 +115,7 @@ def without_resources(folder: Path) -> Terraform:
 
 
 def whole(folder: Path) -> Terraform:
-    """Return Terraform for a copy of the stack, with the served provider. Its folder is where `infra/boot` can be found."""
+    """Return Terraform for a copy of the stack, beside a copy of infra/boot, with the served provider."""
     environment = infra_environment()
     copy = folder / "infra" / "azure" / "terraform"
     shutil.copytree(STACK, copy, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
@@ -132,9 +139,41 @@ def _platform() -> str:
     return f"{os.uname().sysname.lower()}_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
 
 
-def states(test: str) -> Iterator[tuple[str, dict[str, Any]]]:
+@dataclass(frozen=True)
+class State:
+    """What one run of a test has made: the resources by their addresses, and the outputs."""
+
+    resources: dict[str, dict[str, Any]]
+    outputs: dict[str, Any]
+
+
+def states(told: str) -> Iterator[tuple[str, State]]:
     """Return the state after each run of `terraform test -json -verbose`, by the run's name."""
-    for line in test.splitlines():
+    for line in told.splitlines():
         message = json.loads(line)
         if message["type"] == "test_state":
-            yield message["@testrun"], message["test_state"]["values"]
+            state = message["test_state"]
+            yield (
+                message["@testrun"],
+                State(
+                    {it["address"]: it["values"] for it in state["root_module"]["resources"]},
+                    {name: it["value"] for name, it in state["outputs"].items()},
+                ),
+            )
+
+
+def checkov(folder: Path, home: Path) -> dict[str, Any]:
+    """Return what checkov finds in a folder of Terraform, offline: its failed and its skipped checks."""
+    ended = subprocess.run(
+        [
+            infra_environment() / "bin" / "checkov",
+            *("--directory", folder, "--framework", "terraform"),
+            *("--skip-download", "--quiet", "--compact", "--output", "json"),
+        ],
+        env={**os.environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    results: dict[str, Any] = json.loads(ended.stdout)["results"]
+    return results

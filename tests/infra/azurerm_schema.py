@@ -1,7 +1,7 @@
 """The schema of Terraform's provider for Azure, read from its Python bindings: names, types, what is required, nesting.
 
-The bindings (`cdktn-provider-azurerm`) are generated from the schema of one version of the provider, so that it can be had
-back from them without the provider itself, which no package registry of ours has. What is lost: which strings an
+The bindings (`cdktn-provider-azurerm`) are generated from the schema of one version of the provider, so that it can be
+had back from them without the provider itself, which Python's packages do not bring. What is lost: which strings an
 argument takes, which arguments exclude each other, and whether a list is a set. So a name, a type, a missing argument
 and a misplaced block are found here, and a wrong value only by Azure.
 

@@ -1,7 +1,8 @@
 """Serves a schema as a Terraform plugin: enough of protocol 6 for init, validate and `terraform test` with mocks.
 
 Terraform starts it like any provider that it finds in its mirror, with the Python of the environment that has
-`tf` (the protocol's messages). It knows types and no Azure: it cannot be configured, so nothing is planned without a mock.
+`tf` (the protocol's messages). It knows types and no Azure: it cannot be configured, so nothing is planned
+without a mock.
 
     python azurerm_server.py SCHEMA.json
 """

@@ -97,7 +97,7 @@ run "spot" {
 
 run "everything" {
   variables {
-    queues         = { for name in ["aaa", "bbb", "ccc", "ddd", "eee", "fff", "ggg", "hhh", "iii", "big"] : name => { partitions = name == "big" ? 101 : 1 } }
+    queues         = { for name in ["aaa", "bbb", "ccc", "ddd", "eee", "fff", "ggg", "hhh", "iii", "big"] : name => { partitions = name == "big" ? 3 : 1 } }
     queue_prefix   = "shop-"
     instances      = { min = 1, max = 1000 }
     notice_seconds = 900
