@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs would be one more package, for one file
+import yaml
 from azure.storage.blob import ContainerClient
 
 from providers.azure.driver import API_VERSION
