@@ -91,7 +91,7 @@ run "another" {
     spot           = true
     notice_seconds = null
     queue_prefix   = "staging-"
-    queues         = { "ledger.fifo" = { partitions = 2 }, invoices = { partitions = 16 } }
+    queues         = { "ledger.fifo" = { partitions = 2 }, invoices = { partitions = 8 } }
     environment    = { WORKER_LOG_LEVEL = "debug" }
     tags           = { Owner = "us" }
   }
@@ -112,8 +112,8 @@ run "another" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.wake) == 3 && length(aws_autoscaling_policy.wake) == 1
-    error_message = "Two intakes and eighteen partitions are looked at, nine by an alarm."
+    condition     = length(aws_cloudwatch_metric_alarm.wake) == 2 && length(aws_autoscaling_policy.wake) == 1
+    error_message = "Two intakes and ten partitions are looked at, nine by an alarm."
   }
 }
 
