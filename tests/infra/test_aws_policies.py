@@ -146,7 +146,7 @@ def test_the_bucket_keeps_the_protocol(aws_defaults: State) -> None:
 
 
 def test_nothing_goes_unencrypted(aws_defaults: State) -> None:
-    """What comes without TLS is denied to everybody, by the bucket and by each queue, and what lies there is encrypted."""
+    """What comes without TLS is denied to all, by the bucket and by each queue, and messages are encrypted."""
     bucket = aws_defaults.one("data.aws_iam_policy_document.store")
     (tls,) = [it for it in bucket["statement"] if it["sid"] == "TlsOnly"]
     assert tls["condition"] == [{"test": "Bool", "values": ["false"], "variable": "aws:SecureTransport"}]

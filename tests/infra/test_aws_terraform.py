@@ -52,6 +52,11 @@ def test_it_is_valid(aws_module: Terraform) -> None:
     assert (told["valid"], told["diagnostics"]) == (True, [])
 
 
+def test_it_refuses_what_cannot_work(aws_module: Terraform) -> None:
+    """The module's own tests of refusals pass."""
+    assert "0 failed" in aws_module.ok("test", "-no-color", "-filter=tests/refusals.tftest.hcl")
+
+
 def test_the_example_says_what_must_be_said() -> None:
     """The example names every variable without a default, and no variable that does not exist."""
     text = (MODULE / "variables.tf").read_text()
