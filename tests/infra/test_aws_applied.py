@@ -1,8 +1,8 @@
 """The stack on AWS, applied to an emulator; a fleet run on exactly what came out of it; and all of it destroyed.
 
-moto has the bucket, the queues, the group and its machines, and the metrics. Only the documents lie elsewhere, in a bucket
-of the same name on SeaweedFS: moto checks and writes in two steps, which the workers' probe rightly refuses. A server of
-ours stands for the metadata service of each machine.
+moto has the bucket, the queues, the group and its machines, and the metrics. Only the documents lie elsewhere, in a
+bucket of the same name on SeaweedFS: moto checks and writes in two steps, which the workers' probe rightly refuses. A
+server of ours stands for the metadata service of each machine.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def send(applied: Applied, env: Mapping[str, str]) -> None:
         for start in range(0, len(known), 10):
             batch = enumerate(known[start : start + 10])
             entries = [{"Id": str(number), "MessageBody": json.dumps(row)} for number, row in batch]
-            assert "Failed" not in sqs.send_message_batch(QueueUrl=url, Entries=entries)
+            assert not sqs.send_message_batch(QueueUrl=url, Entries=entries).get("Failed")
 
     applied.ask("sqs", plainly)
     sent = subprocess.run(
@@ -262,6 +262,8 @@ def test_the_fleet_runs_on_what_was_applied(applied: Applied, monkeypatch: pytes
             until(lambda: published(applied), 90, "the backlog in CloudWatch")
         assert audited(env, monkeypatch).startswith(f"{ROWS:,} messages")
 
+    # As a fleet leaves its bucket: not empty.
+    applied.ask("s3", lambda it: it.put_object(Bucket=bucket, Key="fleet/leases/leader", Body=b"{}"))
     applied.terraform.ok("destroy", "-auto-approve", "-no-color")
     assert applied.terraform.ok("state", "list") == ""
     assert applied.left() == []

@@ -17,7 +17,7 @@ from providers.aws.scaling import NAMESPACE
 from providers.lease_record import PREFIX as LEASES
 from providers.probe import PROBES
 from tests.infra import boot_support
-from tests.infra.aws_support import State
+from tests.infra.aws_support import MODULE, State
 from worker.core.names import dead_letter_queue, partition_names
 
 SERVICES = ("s3", "sqs", "autoscaling", "cloudwatch")
@@ -123,6 +123,21 @@ def test_machines_reach_all_queues_and_no_others(aws_runs: Mapping[str, State], 
     assert [name for name in state.output("queue_names") if not reached(name)] == []
     similar = ("orders2", "orders.fifo", "my-orders-00", *partition_names("others", 2), dead_letter_queue("others"))
     assert [name for name in similar if reached(name)] == []
+
+
+def test_a_policy_holds_the_longest_names(aws_defaults: State) -> None:
+    """As many queues of the longest names as go into one policy fit into it, in the partition of the longest name."""
+    (chunk,) = re.findall(r"chunklist\(keys\(var\.queues\), (\d+)\)", (MODULE / "main.identity.tf").read_text())
+    (document,) = aws_defaults.all("data.aws_iam_policy_document.queues")
+    (statement,) = document["statement"]
+    longest = "arn:aws-us-gov:sqs:ap-southeast-1:123456789012:" + "p" * 20 + "q" * 50 + "-*.fifo"
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Sid": "Queues", "Effect": "Allow", "Action": statement["actions"], "Resource": [longest] * 2 * int(chunk)}
+        ],
+    }
+    assert len(json.dumps(policy, separators=(",", ":"))) <= 6144
 
 
 def test_the_bucket_keeps_the_protocol(aws_defaults: State) -> None:
