@@ -227,6 +227,19 @@ async def test_an_acknowledgement_that_fails_is_repeated(world: World) -> None:
 
 
 @simulated
+async def test_a_machine_that_is_shut_down_while_it_drains_is_acknowledged(world: World) -> None:
+    """TERM in the middle of a drain for a notice changes nothing: the platform hears of its end."""
+    machine = Machine()
+    one = await Guest(world, machine).working()
+    await one.busy(takes=10)
+    machine.announced = [gone(world)]
+    await world.until(lambda: one.heard("instance.draining"), SOON, "a drain")
+    one.hosted.drain("TERM")
+    assert await one.ends() == 0
+    assert machine.told("acknowledge") == ["end"]
+
+
+@simulated
 async def test_a_busy_machine_is_protected(world: World) -> None:
     """Protection is asked for while handlers run, and given up some time after the last one."""
     machine = Machine()
