@@ -195,6 +195,8 @@ def test_deployments_differ_in_their_cloud_only() -> None:
         plan, apply = workflow["jobs"]["plan"], workflow["jobs"]["apply"]
         assert plan["environment"] == f"{apply['environment']}-plan"
         assert apply["needs"] == "plan"
+        # In this order: the last one counts, and what is in the environment counts less than any file.
+        assert '-var-file="$ENVIRONMENT.tfvars" -var="image=$IMAGE"' in str(plan["steps"])
         assert [line for step in plan["steps"] for line in step.get("run", "").splitlines() if "apply" in line] == []
         assert "terraform apply -lock-timeout=5m plan.tfplan" in str(apply["steps"])
         assert workflow["concurrency"]["cancel-in-progress"] is False
