@@ -40,6 +40,7 @@ TRIES = 3
 """Starts on new ports when a port was taken between its choice and its use."""
 
 AZURITE = Path(sys.prefix, "azurite", "node_modules", "azurite")
+MOTO = Path(__file__).with_name("moto_server.py")
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's account, the same on every machine in the world: no secret."""
@@ -163,11 +164,11 @@ def seaweedfs() -> Iterator[AwsEmulator]:
 
 
 @contextmanager
-def moto() -> Iterator[AwsEmulator]:
-    """Run moto's server."""
+def moto(server: Path = MOTO) -> Iterator[AwsEmulator]:
+    """Run moto's server, as this program of ours has it."""
 
     def command(ports: Sequence[int]) -> list[str]:
-        program = [sys.executable, "-I", str(Path(__file__).with_name("moto_server.py"))]
+        program = [sys.executable, "-I", str(server)]
         return [*program, "-H", "127.0.0.1", "-p", str(ports[0])]
 
     with _running("moto", command, 1) as (process, ports):

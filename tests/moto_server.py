@@ -58,12 +58,21 @@ def _waited_for(response: Any) -> tuple[str, str, set[str]]:
     return machine, hook, hooks
 
 
-if __name__ == "__main__":
-    utils.unix_time = unix_time  # before the services are imported, which take it by its name
+def prepare() -> None:
+    """Put in place what is ours, before any service of moto's is imported."""
+    utils.unix_time = unix_time  # the services take it by its name
     # of every service, as Auto Scaling's own class is not imported yet: only that one is ever asked
     BaseResponse.record_lifecycle_action_heartbeat = record_heartbeat  # type: ignore[attr-defined]
     BaseResponse.complete_lifecycle_action = complete_action  # type: ignore[attr-defined]
 
-    from moto.server import main
 
-    main(sys.argv[1:])
+def serve(arguments: list[str]) -> None:
+    """Serve until ended."""
+    from moto.server import main  # not before `prepare`
+
+    main(arguments)
+
+
+if __name__ == "__main__":
+    prepare()
+    serve(sys.argv[1:])
