@@ -33,7 +33,7 @@ PATIENT = [
 PHASES = {
     "fast": ["-n", "2", "--dist", "worksteal", "tests/unit", "tests/conformance", "tests/simulation", "tests/infra"],
     "side by side": ["-n", "2", "--dist", "loadfile", *PATIENT],
-    "alone": ["tests/acceptance", *(f"--ignore={path}" for path in PATIENT)],
+    "alone": ["tests/acceptance", "tests/image", *(f"--ignore={path}" for path in PATIENT)],
 }
 NO_TESTS = 5  # pytest's exit code when its arguments select nothing
 

@@ -1,4 +1,4 @@
-"""The knobs of the stack on AWS: what is refused at plan, and with which sentence; and the queues that follow from them."""
+"""The knobs of the stack on AWS: what is refused at plan, with which sentence, and the queues that follow from them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def plan(knobs: Terraform, given: dict[str, Any]) -> tuple[int, str, Path]:
     return done.returncode, re.sub(r"[\s│]+", " ", done.stdout + done.stderr), made
 
 
-@pytest.mark.parametrize(("given", "sentence"), HOSTILE, ids=[json.dumps(given)[:60] for given, _ in HOSTILE])
+@pytest.mark.parametrize("given, sentence", HOSTILE, ids=[json.dumps(given)[:60] for given, _ in HOSTILE])
 def test_what_cannot_work_is_refused(knobs: Terraform, given: dict[str, Any], sentence: str) -> None:
     """A plan with a variable that cannot work fails with a sentence that says what would do."""
     code, said, _ = plan(knobs, given)
