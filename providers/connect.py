@@ -45,17 +45,13 @@ def connect(
 
 
 def connect_host(
-    kind: Literal["aws", "azure"],
-    url: str | None = None,
-    *,
-    options: StoreOptions = PLAIN,
-    on_call: Callable[[Call], None] | None = None,
+    kind: Literal["aws", "azure"], url: str | None = None, *, options: StoreOptions = PLAIN
 ) -> PortableHost:
     """Return the machine's platform. `url` is where its metadata service is, if not where it always is.
 
     Nothing is asked before the first request. Raises Misconfigured where the SDK is missing.
     """
-    return PortableHost(_HostDriver(kind, url, options), on_call=on_call)
+    return PortableHost(_HostDriver(kind, url, options))
 
 
 class _HostDriver:

@@ -1,15 +1,12 @@
-"""A host driver, awaited: one request at a time, each within a total time, counted."""
+"""A host driver, awaited: one request at a time, each within a total time."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from providers.host import Host, Identity, Notice
-from providers.interface import Call
 from providers.lanes import Opens, ThreadLane
-from providers.provider import outcome_of
 
 T = TypeVar("T")
 
@@ -20,10 +17,8 @@ TOTAL = 10.0
 class PortableHost:
     """`Host`, awaited. Used by one event loop; raises what `Host` does."""
 
-    def __init__(
-        self, driver: Opens[Host], *, total: float = TOTAL, on_call: Callable[[Call], None] | None = None
-    ) -> None:
-        self.url, self._total, self._on_call = driver.url, total, on_call
+    def __init__(self, driver: Opens[Host], *, total: float = TOTAL) -> None:
+        self.url, self._total = driver.url, total
         self._lane: ThreadLane[Host] = ThreadLane(driver, total, name="host")
 
     async def identity(self) -> Identity:
@@ -60,12 +55,4 @@ class PortableHost:
         self._lane.close()
 
     async def _ask(self, operation: str, function: Callable[[Host], T], *, changes: bool) -> T:
-        started, outcome = time.monotonic(), "ok"
-        try:
-            return await self._lane.call(operation, function, total=self._total, changes=changes)
-        except Exception as exc:
-            outcome = outcome_of(exc)
-            raise
-        finally:
-            if self._on_call is not None:
-                self._on_call(Call(operation, outcome, time.monotonic() - started))
+        return await self._lane.call(operation, function, total=self._total, changes=changes)

@@ -46,11 +46,6 @@ _OUTCOMES: tuple[tuple[type[ProviderError], str], ...] = (
 )
 
 
-def outcome_of(error: Exception) -> str:
-    """Return the name under which a call that raised this is counted."""
-    return next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "error")
-
-
 class Provider:
     """A store, opened through its driver. `total` is the most time, in seconds, that one request may take.
 
@@ -117,7 +112,7 @@ class Provider:
             answer = await self._lanes[lane].call(operation, function, total=self.total + wait, changes=changes)
             outcome = "ok"
         except Exception as exc:
-            outcome = outcome_of(exc)
+            outcome = next((name for kind, name in _OUTCOMES if isinstance(exc, kind)), "error")
             raise
         finally:
             if self._on_call is not None:
@@ -138,5 +133,4 @@ __all__ = [
     "Provider",
     "ThreadLane",
     "check_key",
-    "outcome_of",
 ]

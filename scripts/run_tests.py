@@ -1,8 +1,9 @@
-"""Run all tests in two phases and close with one line: `N passed, N failed, N skipped`.
+"""Run all tests in three phases and close with one line: `N passed, N failed, N skipped`.
 
 What runs on values or virtual time runs in parallel. The acceptance tests start real processes that live by real
-clocks, so they run alone and one at a time: a busy neighbour would be a fault that no test has asked for.
-Arguments go to pytest, and a path among them replaces the two phases.
+clocks. Those that measure, or freeze, or hold up a processor run alone and one at a time: a busy neighbour would be a
+fault that no test has asked for. Those that only wait for what must come in the end run two files at a time.
+Arguments go to pytest, and a path among them replaces the phases.
 """
 
 from __future__ import annotations
@@ -15,9 +16,24 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENT = [
+    f"tests/acceptance/test_{name}.py"
+    for name in (
+        "bad_input",
+        "cloud_garbage",
+        "cloud_mistakes",
+        "doctor",
+        "garbage",
+        "host",
+        "poison",
+        "startup",
+        "upgrade",
+    )
+]
 PHASES = {
     "fast": ["-n", "2", "--dist", "worksteal", "tests/unit", "tests/conformance", "tests/simulation", "tests/infra"],
-    "acceptance": ["tests/acceptance"],
+    "side by side": ["-n", "2", "--dist", "loadfile", *PATIENT],
+    "alone": ["tests/acceptance", "tests/image", *(f"--ignore={path}" for path in PATIENT)],
 }
 NO_TESTS = 5  # pytest's exit code when its arguments select nothing
 

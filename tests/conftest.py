@@ -19,7 +19,7 @@ from tests import emulators
 from tests.support import in_ci, require
 
 ROOT = Path(__file__).parent
-LIMITS = {"unit": 60, "conformance": 60, "simulation": 300, "acceptance": 240}
+LIMITS = {"unit": 60, "conformance": 60, "simulation": 300, "acceptance": 240, "image": 240}
 """Seconds after which a test has failed, by level: far above what each takes, for a laptop under load."""
 
 SEED = "CLOUD_WORKER_TEST_SEED"

@@ -190,15 +190,16 @@ class Hosted:
             await self._ports.clock.sleep(pause)
 
     async def _acknowledge(self, notice: Notice) -> None:
-        """Tell the platform; again until it has heard, as it would otherwise wait, or end the machine half-way."""
-        while not self._stopping.is_set() and notice in self._notices:
+        """Tell the platform, which waits for it: until it has heard, or until told to stop, but once at the least."""
+        while notice in self._notices:
             try:
                 await self._host.acknowledge(notice)
                 self._ports.events.emit("host.acknowledged", id=notice.id, cause=notice.cause)
                 return
             except ProviderError as exc:
                 self._failed("acknowledge", f"{notice.cause} could not be acknowledged: {exc}")
-                await wait_for(self._stopping, EVERY)
+                if await wait_for(self._stopping, EVERY):
+                    return
 
     async def _protect_if_busy(self) -> None:
         now, here = self._ports.clock.now(), self._life is not None and not self._life.draining

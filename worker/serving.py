@@ -134,17 +134,16 @@ def serve(app: App, settings: Settings, lifeline: Lifeline) -> int:
 
         if admin is None and settings.admin_port is None:
             ports.events.problem("no admin port: another process has port 8080; WORKER_ADMIN_PORT names another, or 0")
-        service = start({}, session)[1] if settings.host == "none" else Hosted(_host(settings, metrics), ports, start)
+        service = start({}, session)[1] if settings.host == "none" else Hosted(_host(settings), ports, start)
         return service if admin is None else admin.serving(service)
 
     return process.run(build, app.lifespan)
 
 
-def _host(settings: Settings, metrics: Metrics | None) -> PortableHost:
+def _host(settings: Settings) -> PortableHost:
     assert settings.host != "none"
-    on_call = metrics.on_call if metrics is not None else None
     try:
-        return connect_host(settings.host, settings.host_url, options=settings.store_options, on_call=on_call)
+        return connect_host(settings.host, settings.host_url, options=settings.store_options)
     except Misconfigured as exc:
         raise ConfigurationError(f"WORKER_HOST: {exc}") from exc
 

@@ -112,7 +112,7 @@ def test_doctor_on_azure(tmp_path: Path, azure: dict[str, Any]) -> None:
     """On Azure's emulator every permission is tried, native leases included, and all is well."""
     code, found, said = examined(tmp_path, azure)
     assert code == 0, said
-    assert bad(found, "warning").keys() == {"retention"}, said  # no queue is there yet
+    assert bad(found, "warning").keys() == {"retention", "machine"}, said  # no queue is there yet
     assert "AccountKey" not in said
 
 
@@ -121,7 +121,7 @@ def test_doctor_on_s3(tmp_path: Path, s3: dict[str, Any]) -> None:
     """On S3 and SQS every permission is tried, and all is well."""
     code, found, said = examined(tmp_path, s3)
     assert code == 0, said
-    assert bad(found, "warning").keys() == {"retention", "renewal latency"}, said
+    assert bad(found, "warning").keys() == {"retention", "renewal latency", "machine"}, said
 
 
 def test_doctor_without_permission_to_write(tmp_path: Path, s3: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs would be one more package, for one file
+import yaml
 
 BOOT = Path(__file__).resolve().parents[2] / "infra" / "boot"
 TEMPLATE = (BOOT / "cloud-init.yaml").read_text()
@@ -24,6 +24,22 @@ SCRIPT = BOOT / "pull_image.py"
 PLACEHOLDER = re.compile(r"\$\{([a-z_]+)\}")
 DIGEST = "sha256:" + "4f" * 32
 CLOUDS = ["azure", "aws"]
+
+SETTINGS = {
+    "azure": {
+        "WORKER_STORE": "azure://account/fleet",
+        "WORKER_AZURE_CREDENTIAL": "managed",
+        "WORKER_HOST": "azure",
+        "WORKER_HOST_NOTICE": "600",
+    },
+    "aws": {
+        "WORKER_STORE": "s3://bucket/fleet",
+        "WORKER_AWS_REGION": "eu-central-1",
+        "WORKER_HOST": "aws",
+        "WORKER_HOST_NOTICE": "300",
+    },
+}
+"""What infrastructure gives the workers of each cloud."""
 
 AWKWARD = {
     "WORKER_STORE": "azure://account/container/prefix",
@@ -52,13 +68,13 @@ def values(cloud: str, **other: str) -> dict[str, str]:
     }
     own = {
         "azure": {
-            "environment": environment({"WORKER_STORE": "azure://account/fleet", "WORKER_FLEET": "orders"}),
+            "environment": environment(SETTINGS["azure"]),
             "image": f"myacr.azurecr.io/team/cloud-worker@{DIGEST}",
             "identity_client_id": "7e1f3c1e-58a6-4b7c-9c6f-0d0f5b7d9a11",
             "log_options": "--log-driver=none",
         },
         "aws": {
-            "environment": environment({"WORKER_STORE": "s3://bucket/fleet", "WORKER_AWS_REGION": "eu-central-1"}),
+            "environment": environment(SETTINGS["aws"]),
             "image": f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/cloud-worker@{DIGEST}",
             "identity_client_id": "",
             "log_options": awslogs("/cloud-worker/orders"),

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs would be one more package, for one file
+import tree_sitter
+import tree_sitter_bicep
+import yaml
 
 from tests.infra.boot_support import (
     AWKWARD,
@@ -32,7 +34,8 @@ from tests.infra.boot_support import (
     values,
     written,
 )
-from worker.settings import SECRETS, Settings, variable
+from worker.errors import ConfigurationError
+from worker.settings import SECRETS, Settings, load_settings, variable
 
 ENVIRONMENT = "/etc/cloud-worker/worker.env"
 AWS_LIMIT = 16 * 1024  # bytes of user data, unpacked or not, before base64
@@ -187,6 +190,30 @@ def test_the_environment_holds_what_was_given() -> None:
     assert [line for line in lines if line] == [*(f"{name}={value}" for name, value in AWKWARD.items()), *ours]
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("grace, accepted", [("80", True), ("79", False)])
+def test_the_worker_accepts_its_machine(
+    cloud: str, grace: str, accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file holds are settings that the worker starts with, unless the stop grace is too short for a drain."""
+    for line in written(render(values(cloud, stop_grace=grace)))[ENVIRONMENT].text.split("\n"):
+        if line:
+            monkeypatch.setenv(*line.split("=", 1))
+    if accepted:
+        assert load_settings().stop_grace == float(grace)
+        return
+    with pytest.raises(ConfigurationError, match="WORKER_STOP_GRACE=79"):
+        load_settings()
+
+
+def test_bicep_can_read_the_example() -> None:
+    """The README's Bicep block has no error of syntax, and a broken one has."""
+    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bicep.language()))
+    (block,) = fenced("bicep")
+    assert not parser.parse(block.encode()).root_node.has_error
+    assert parser.parse(block.replace("reduce(", "reduce((").encode()).root_node.has_error
+
+
 def test_a_file_without_a_last_newline_keeps_its_last_line() -> None:
     """A map whose last line has no newline does not run into the lines that follow."""
     bare = base64.b64encode(b"WORKER_FLEET=orders").decode()
@@ -203,8 +230,7 @@ def test_no_secret_is_in_the_template() -> None:
 def test_every_setting_exists() -> None:
     """Every WORKER_ variable that the README's examples and the template name is a setting."""
     named = set(re.findall(r"\bWORKER_[A-Z_]+\b", TEMPLATE + README)) - {"WORKER_NAME"}
-    known = {variable(name) for name in Settings.model_fields}
-    assert named - known - {"WORKER_STOP_GRACE"} == set()  # WORKER_STOP_GRACE comes with the drain
+    assert named - {variable(name) for name in Settings.model_fields} == set()
 
 
 def test_the_script_arrives_as_it_is() -> None:

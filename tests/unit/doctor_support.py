@@ -68,6 +68,7 @@ def examined(
     clock: SetClock | None = None,
     queues: bool = True,
     stop_grace: float | None = None,
+    host: Any = None,
     **settings: Any,
 ) -> dict[str, Finding]:
     """Make all checks; `queues` says whether those of the app are there, `app` is it, or the error of importing it."""
@@ -86,7 +87,7 @@ def examined(
         chosen = load_settings(store="memory:", **{"lease": 15.0, **settings})
         mine = clock or SetClock()
         try:
-            patient = Patient(chosen, provider, mine, mine.token(), stop_grace, load)
+            patient = Patient(chosen, provider, mine, mine.token(), stop_grace, host, load)
             return await diagnose(patient, lambda name, finding: None)
         finally:
             await provider.close()

@@ -8,12 +8,14 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs would be one more package, for one file
+import yaml
 from azure.storage.blob import ContainerClient
 
 from providers.azure.driver import API_VERSION
@@ -38,12 +40,25 @@ def instructions(name: str) -> list[str]:
     return [line.split(maxsplit=1)[1] for line in lines if line.split(maxsplit=1)[:1] == [name]]
 
 
+def base_images() -> list[str]:
+    """Return what the Dockerfile's stages build on, unless told otherwise, but for one another."""
+    given = dict(line.split("=", 1) for line in instructions("ARG") if "=" in line)
+    stages = [line.split(" AS ") for line in instructions("FROM")]
+    images = [re.sub(r"\$\{(\w+)\}", lambda found: given[found[1]], image) for image, *_ in stages]
+    return [image for image in images if image not in {name for _, *names in stages for name in names}]
+
+
+def copied() -> list[str]:
+    """Return what the Dockerfile copies out of the repository."""
+    return [source for line in instructions("COPY") if "--from=" not in line for source in line.split()[:-1]]
+
+
 def in_the_context(path: str) -> bool:
-    """Say whether .dockerignore lets a path of the repository through; its last matching line counts."""
-    through = True
+    """Say whether .dockerignore lets a path of the repository through; its last line for it or its folder counts."""
+    through, levels = True, [path, *map(str, Path(path).parents[:-1])]
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!").removesuffix("/")
-        if pattern and not pattern.startswith("#") and fnmatch.fnmatch(path.removesuffix("/"), pattern):
+        if not pattern.startswith("#") and any(fnmatch.fnmatch(level.removesuffix("/"), pattern) for level in levels):
             through = line.startswith("!")
     return through
 
@@ -65,7 +80,7 @@ def test_every_image_is_pinned() -> None:
     images = {service["image"] for service in SERVICES.values()} - {OURS}
     assert f"mcr.microsoft.com/azure-storage/azurite:{azurite}" in images
     assert f"motoserver/moto:{version('moto')}" in images
-    assert [image for image in [*images, *instructions("FROM")] if not re.search(r":[^:/]*\d+[.-]\d+", image)] == []
+    assert [image for image in [*images, *base_images()] if not re.search(r":[^:/]*\d+[.-]\d+", image)] == []
 
 
 def test_ports_are_this_machines_only() -> None:
@@ -111,6 +126,14 @@ def test_a_worker_has_the_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None
         settings = load_settings()
         found = {it.name: it for it in bounds(settings.leader, settings.member, drain_timeout=settings.drain_seconds)}
         assert float(SERVICES[worker]["stop_grace_period"].removesuffix("s")) > found["drain"].worst
+
+
+def test_the_page_gives_it_the_time_to_drain() -> None:
+    """Who runs the image as docs/container.md says waits longer than a drain may take in a cloud."""
+    (given,) = re.findall(r"--stop-timeout (\d+)", (ROOT / "docs" / "container.md").read_text())
+    settings = load_settings(store="s3://bucket/fleet")
+    found = {it.name: it for it in bounds(settings.leader, settings.member, drain_timeout=settings.drain_seconds)}
+    assert int(given) > found["drain"].worst
 
 
 def test_the_container_is_created(azurite: AzureEmulator) -> None:
@@ -192,23 +215,53 @@ def test_the_image_starts_the_worker_itself() -> None:
     """The image starts `worker run` without a shell that would keep its signals, and not as root."""
     assert [json.loads(one) for one in instructions("ENTRYPOINT")] == [["worker"]]
     assert [json.loads(one) for one in instructions("CMD")] == [["run"]]
+    assert instructions("STOPSIGNAL") == ["SIGTERM"]
     (user,) = instructions("USER")
-    assert int(user) > 0
-    (check,) = instructions("HEALTHCHECK")
-    assert f"http://127.0.0.1:{DEFAULT_PORT}/livez" in check
+    assert all(int(number) > 0 for number in user.split(":"))
+
+
+@pytest.mark.parametrize("status, code", [(200, 0), (503, 1), (None, 1)], ids=["alive", "stuck", "nobody"])
+def test_the_image_is_healthy_while_the_worker_is_alive(status: int | None, code: int) -> None:
+    """The image's health check passes exactly while /livez says 200, on the port in use, whatever proxy is named."""
+    (line,) = instructions("HEALTHCHECK")
+    command = json.loads(line.partition(" CMD ")[2])
+    assert command[0] == "python"
+    assert f"or {DEFAULT_PORT})" in command[2]
+
+    class Livez(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404 if self.path != "/livez" or status is None else status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Livez) as server:
+        port = str(server.server_port if status else emulators._free_ports(1)[0])
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        env = {**os.environ, "WORKER_ADMIN_PORT": port, "http_proxy": "http://127.0.0.1:1"}
+        done = subprocess.run([sys.executable, *command[1:]], env=env, capture_output=True, check=False)
+        server.shutdown()
+    assert done.returncode == code
 
 
 def test_the_image_has_what_it_copies_and_nothing_else() -> None:
     """What the Dockerfile copies exists and passes .dockerignore, and nothing passes that it does not copy."""
-    copied = [source for line in instructions("COPY") for source in line.split()[:-1]]
-    assert [source for source in copied if not (ROOT / source).exists() or not in_the_context(source)] == []
+    assert [source for source in copied() if not (ROOT / source).exists() or not in_the_context(source)] == []
     through = {path.name for path in ROOT.iterdir() if in_the_context(path.name)}
-    assert through == {source.removesuffix("/") for source in copied}
+    assert through == {source.split("/")[0] for source in copied()}
 
 
 def test_the_image_installs_by_hash() -> None:
     """Every package of the image comes from a file of hashes, those of both clouds among them."""
-    installs = [line for line in instructions("RUN") if "pip install" in line]
+    installs = [part for line in instructions("RUN") for part in line.split("&&") if "pip install" in part]
     files = {name for line in installs for name in re.findall(r"-r requirements/(\S+)", line)}
-    assert files == {"build.txt", "runtime.txt", "azure.txt", "aws.txt"}
-    assert [line for line in installs if "--require-hashes" not in line and "--no-deps" not in line] == []
+    assert files == {"lock.txt", "build.txt", "runtime.txt", "azure.txt", "aws.txt"}
+    assert [line for line in installs if "--require-hashes" not in line and "--no-index" not in line] == []
+
+
+def test_the_image_runs_no_command_of_its_base() -> None:
+    """The last stage only copies: nothing in the image depends on when, or by which shell, it was built."""
+    last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert re.findall(r"(?m)^(RUN|ADD)\b", last) == []
+    assert re.findall(r"(?m)^COPY (?!--from=build )", last) == []

@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 
 from providers.body import encode
-from providers.interface import Document, Misconfigured, OutcomeUnknown, Page, Stamp, Unavailable, Version
+from providers.host import End, Notice
+from providers.interface import (
+    Document,
+    Misconfigured,
+    OutcomeUnknown,
+    Page,
+    ProviderError,
+    Stamp,
+    Unavailable,
+    Version,
+)
 from providers.memory.driver import CAPABILITIES, KEEPS_LEASES
 from tests.unit.altered import Altered, AlteredDriver, creates_over, deletes_any, denied, replaces_any
 from tests.unit.doctor_support import SetClock, examined
+from tests.unit.host_support import Machine
 from tests.unit.test_provider_probe import grants_anybody
 from worker.doctor.checks import CHECKS
 from worker.doctor.findings import Finding, Status, exit_code
@@ -78,11 +89,23 @@ OPERATIONS = [
     *("queue.send", "queue.receive", "queue.extend", "queue.release", "queue.delete", "queue.depth", "queue.peek"),
 ]
 
+ENDS = (End.GONE, "Terminate")
+
+
+def machine(*announced: Notice, error: ProviderError | None = None) -> Machine:
+    one = Machine()
+    one.announced, one.error = list(announced), error
+    return one
+
+
 FAULTS: Sequence[tuple[str, Fault]] = [
     *map(permission, OPERATIONS),
     ("app", Fault("importing failed", options={"app": ConfigurationError("importing failed")})),
     ("app", Fault("--app", status=SKIPPED, options={"app": ConfigurationError("there is no module 'jobs'")})),
     ("stop grace", Fault("gets 30 s from SIGTERM to SIGKILL, and needs 80 s", options={"stop_grace": 30.0})),
+    ("machine", Fault("nobody is asked", status=SKIPPED)),
+    ("machine", Fault("Terminate", status=WARNING, code=Exit.OK, options={"host": machine(Notice("e", *ENDS, None))})),
+    ("machine", Fault("hop limit", options={"host": machine(error=Misconfigured("hop limit"))})),
     ("reach", Fault("connection refused", {"open": raises(Unavailable("connection refused"))}, code=Exit.STORE)),
     ("reach", Fault("no container", {"lease.observe": raises(Misconfigured("no container"))}, code=Exit.STORE)),
     ("reach", Fault("no clear answer", {"lease.observe": raises(OutcomeUnknown("late"))}, code=Exit.STORE)),
@@ -119,7 +142,7 @@ FAULTS: Sequence[tuple[str, Fault]] = [
 def test_a_good_store() -> None:
     """Of a store, an app and settings with which nothing is wrong, every check says that all is well."""
     driver = AlteredDriver(capabilities=KEEPS_LEASES)
-    found = examined(driver=driver, stop_grace=80.0)
+    found = examined(driver=driver, stop_grace=80.0, host=machine())
     assert {name: one.what for name, one in found.items() if one.status is not Status.OK} == {}
     assert list(found) == [check.name for check in CHECKS]
     assert exit_code(found.values()) == Exit.OK

@@ -9,62 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from providers.host import End, Identity, Notice
+from providers.host import End, Notice
 from providers.interface import Misconfigured, ProviderError, Unavailable
 from providers.portable_host import PortableHost
 from tests.unit.fakes import World, run, simulated
+from tests.unit.host_support import Machine
 from worker.app import App
 from worker.hosting import BACKLOG_EVERY, EVERY, QUIET, Hosted
 from worker.supervisor import Supervisor
 
 SOON = EVERY + 1.0
-
-
-class Machine:
-    """A platform as `PortableHost` shows it: what is announced is a list, what is said to it another."""
-
-    def __init__(self) -> None:
-        self.announced: list[Notice] = []
-        self.said: list[tuple[str, Any]] = []
-        self.error: ProviderError | None = None
-        self.grace: float | None = None
-        self.closed = False
-
-    async def identity(self) -> Identity:
-        self._answer()
-        return Identity("vm-1", "zone-1", "set-1")
-
-    async def notices(self) -> list[Notice]:
-        self._answer()
-        return list(self.announced)
-
-    async def hold(self, notice: Notice) -> float | None:
-        self._say("hold", notice.id)
-        return self.grace
-
-    async def acknowledge(self, notice: Notice) -> None:
-        self._say("acknowledge", notice.id)
-
-    async def protect(self, busy: bool) -> None:
-        self._say("protect", busy)
-
-    async def publish_backlog(self, fleet: str, messages: int) -> None:
-        self._say("backlog", (fleet, messages))
-
-    def close(self) -> None:
-        self.closed = True
-
-    def _say(self, what: str, value: object) -> None:
-        self._answer()
-        self.said.append((what, value))
-
-    def _answer(self) -> None:
-        if self.error is not None:
-            raise self.error
-
-    def told(self, what: str) -> list[Any]:
-        """Return all that was said of one kind."""
-        return [value for kind, value in self.said if kind == what]
 
 
 class Guest:
@@ -268,6 +222,19 @@ async def test_an_acknowledgement_that_fails_is_repeated(world: World) -> None:
     await world.passes(30)
     assert not one.task.done()
     machine.error = None
+    assert await one.ends() == 0
+    assert machine.told("acknowledge") == ["end"]
+
+
+@simulated
+async def test_a_machine_that_is_shut_down_while_it_drains_is_acknowledged(world: World) -> None:
+    """TERM in the middle of a drain for a notice changes nothing: the platform hears of its end."""
+    machine = Machine()
+    one = await Guest(world, machine).working()
+    await one.busy(takes=10)
+    machine.announced = [gone(world)]
+    await world.until(lambda: one.heard("instance.draining"), SOON, "a drain")
+    one.hosted.drain("TERM")
     assert await one.ends() == 0
     assert machine.told("acknowledge") == ["end"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -16,6 +18,15 @@ KEY = "control"
 
 TRIES = 10
 """Lost races and unanswered writes before an edit is given up; operators are few, so one retry is rare already."""
+
+
+def operator() -> str:
+    """Name whoever gives an order, for the record: user and machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
 
 
 async def read_control(provider: Provider) -> tuple[Stamp | None, Control]:

@@ -8,7 +8,7 @@ from collections import Counter
 
 import click
 
-from providers.connect import connect
+from providers.connect import connect, connect_host
 from providers.interface import Misconfigured
 from worker.cli.options import Options, chosen, global_options
 from worker.cli.output import print_json
@@ -62,18 +62,21 @@ def _examined(stop_grace: float | None, *, quiet: bool) -> Findings:
 
     try:
         settings = chosen(click.get_current_context())
-        provider = connect(settings.need_store(), total=settings.leader.total, options=settings.store_options)
+        options = settings.store_options
+        provider = connect(settings.need_store(), total=settings.leader.total, options=options)
+        host = None if settings.host == "none" else connect_host(settings.host, settings.host_url, options=options)
     except (ConfigurationError, Misconfigured) as exc:
         return without_settings(bad_settings(exc), tell)
     clock = SystemClock()
+    patient = Patient(settings, provider, clock, clock.token(), stop_grace or settings.stop_grace, host)
 
     async def whole() -> Findings:
         try:
-            return await diagnose(
-                Patient(settings, provider, clock, clock.token(), stop_grace or settings.stop_grace), tell
-            )
+            return await diagnose(patient, tell)
         finally:
             await provider.close()
+            if host is not None:
+                host.close()
 
     return asyncio.run(whole())
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import click
 from providers.connect import connect
 from providers.interface import LeaseView, Misconfigured
 from providers.provider import Provider
-from worker.admin.control import Orders
+from worker.admin.control import Orders, operator
 from worker.admin.watcher import Watcher
 from worker.app import App
 from worker.cli.options import Options, chosen
@@ -44,7 +42,7 @@ class Fleet:
     @property
     def orders(self) -> Orders:
         """Give orders in the name of whoever runs this command."""
-        return Orders(self.provider, self.clock, _operator(), replace_damaged=self.options.yes)
+        return Orders(self.provider, self.clock, operator(), replace_damaged=self.options.yes)
 
     @property
     def every(self) -> float:
@@ -108,14 +106,6 @@ def confirm(fleet: Fleet, question: str) -> None:
         raise LostPrecondition(f"{question} Nobody is there to be asked: add --yes")
     if not click.confirm(question, err=True):
         raise LostPrecondition("nothing was done")
-
-
-def _operator() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 __all__ = ["Fleet", "app_if_there", "confirm", "with_fleet"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import random
 import signal
 import sys
@@ -16,7 +15,7 @@ import click
 
 from providers.connect import connect
 from providers.interface import ProviderError
-from worker.admin.control import Orders
+from worker.admin.control import Orders, operator
 from worker.admin.watcher import Watcher
 from worker.clock import SystemClock
 from worker.core.bounds import bounds
@@ -194,7 +193,7 @@ class Session:
 
     async def _step_down(self) -> None:
         try:
-            by = f"{getpass.getuser()} in worker dev"
+            by = f"{operator()} in worker dev"
             term = await Orders(self._provider, self._clock, by).step_down()
             self._note = f"the leader of term {term} was told to step down"
         except (WorkerError, ProviderError) as exc:

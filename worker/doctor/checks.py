@@ -8,7 +8,7 @@ from contextlib import suppress
 from providers.interface import Misconfigured, ProviderError
 from providers.lease_record import PREFIX as LEASES
 from providers.probe import remove
-from worker.doctor import basics, conditions, latency, messages, permissions, queues
+from worker.doctor import basics, conditions, latency, machine, messages, permissions, queues
 from worker.doctor.examination import Check, Patient, examine
 from worker.doctor.findings import Finding, Findings, ok, skipped_after, warning
 
@@ -38,6 +38,7 @@ CHECKS: Sequence[Check] = (
     Check("settings", basics.settings),
     Check("app", basics.app),
     Check("stop grace", basics.stop_grace),
+    Check("machine", machine.platform),
     Check("reach", basics.reach),
     Check("fleet", basics.fleet, ("reach",)),
     Check("documents.create", permissions.create, ("fleet",)),

@@ -15,6 +15,7 @@ from providers.interface import (
     Unavailable,
 )
 from providers.lease_record import PREFIX as LEASES
+from providers.portable_host import PortableHost
 from providers.probe import PROBES
 from providers.provider import Provider
 from worker.app import App
@@ -34,6 +35,7 @@ class Patient:
     clock: Clock
     nonce: str
     stop_grace: float | None = None  # seconds that the container's platform gives it to stop in
+    host: PortableHost | None = None  # the machine's platform, where a setting names one
     load: Callable[[str], App] = load_app
     written: set[str] = field(default_factory=set)
     """Keys of what may have been written, to be removed at the end."""
