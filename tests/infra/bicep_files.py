@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tests.infra.bicep_syntax import Expression, Parser
@@ -99,6 +100,7 @@ class FileParser(Parser):
         return Statement("func", name, decorators, result, self.expression(), tuple(names))
 
 
+@cache
 def parse(path: Path) -> list[Statement]:
-    """Read a file."""
+    """Read a file, once."""
     return FileParser(path.read_text(), path.name).statements()

@@ -208,6 +208,7 @@ def functions(folder: Path) -> dict[str, Callable[..., Any]]:
         "subscriptionResourceId": lambda kind, name: f"{subscription['id']}/providers/{kind}/{name}",
         "substring": lambda value, start, count: value[start : start + count],
         "take": lambda values, count: unchanged(values)[: max(0, count)],
+        "toLower": lambda value: value.lower(),
         "union": union,
         "uniqueString": unique_string,
     }

@@ -1,4 +1,4 @@
-"""The knobs of the stack on AWS: what is refused at plan, and with which sentence; and the queues that follow from them."""
+"""The knobs of the stack on AWS: what is refused at plan, with which sentence, and the queues that follow from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.infra.aws_support import MODULE, Terraform
+import jobs
+from tests.infra.aws_support import EXAMPLE, MODULE, Terraform
 from worker.app import App
 from worker.core.names import dead_letter_queue, partition_names
 from worker.settings import Settings, variable
@@ -112,7 +113,7 @@ def plan(knobs: Terraform, given: dict[str, Any]) -> tuple[int, str, Path]:
     return done.returncode, re.sub(r"[\s│]+", " ", done.stdout + done.stderr), made
 
 
-@pytest.mark.parametrize(("given", "sentence"), HOSTILE, ids=[json.dumps(given)[:60] for given, _ in HOSTILE])
+@pytest.mark.parametrize("given, sentence", HOSTILE, ids=[json.dumps(given)[:60] for given, _ in HOSTILE])
 def test_what_cannot_work_is_refused(knobs: Terraform, given: dict[str, Any], sentence: str) -> None:
     """A plan with a variable that cannot work fails with a sentence that says what would do."""
     code, said, _ = plan(knobs, given)
@@ -155,6 +156,14 @@ def test_an_app_finds_all_its_queues(knobs: Terraform) -> None:
     _, _, made = plan(knobs, {"queues": queues})
     named = json.loads(knobs.ok("show", "-json", str(made)))["planned_values"]["outputs"]["queue_names"]["value"]
     assert {name for spec in app.queues.values() for name in spec.physical} <= set(named)
+
+
+def test_the_example_has_the_queues_of_the_sample_app(knobs: Terraform) -> None:
+    """The example's plan makes every queue that the app in jobs/ declares, and no other."""
+    made = knobs.folder / "plan"
+    knobs.ok("plan", "-lock=false", f"-var-file={MODULE / EXAMPLE}", f"-out={made}")
+    named = json.loads(knobs.ok("show", "-json", str(made)))["planned_values"]["outputs"]["queue_names"]["value"]
+    assert named == sorted(name for spec in jobs.app.queues.values() for name in spec.physical)
 
 
 def test_every_setting_that_is_named_exists() -> None:

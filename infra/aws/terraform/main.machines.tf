@@ -11,6 +11,8 @@ data "aws_ssm_parameter" "system" {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
+  # checkov:skip=CKV_AWS_158:Encrypted with the service's own key, as everything here: the log holds no secret, and a key costs a service more to depend on.
+  # checkov:skip=CKV_AWS_338:How long logs are kept is log_retention_days, and the user's to say.
   name              = local.log_name
   retention_in_days = var.log_retention_days
 }

@@ -3,15 +3,14 @@
 
 locals {
   own_network = length(var.subnet_ids) == 0
-  zones       = local.own_network ? slice(data.aws_availability_zones.usable[0].names, 0, 2) : []
+  zones       = local.own_network ? slice(sort(data.aws_availability_zones.usable[0].names), 0, 2) : []
   subnet_ids  = local.own_network ? [for zone in local.zones : aws_subnet.private[zone].id] : var.subnet_ids
   vpc_id      = local.own_network ? aws_vpc.this[0].id : data.aws_subnet.given[0].vpc_id
 }
 
 data "aws_availability_zones" "usable" {
+  # checkov:skip=CKV_AWS_394:The first two by name are taken, in whatever state: neither a new zone nor one that fails moves the network.
   count = local.own_network ? 1 : 0
-
-  state = "available"
 
   filter { # no local zones: they lack services
     name   = "opt-in-status"
@@ -26,6 +25,7 @@ data "aws_subnet" "given" {
 }
 
 resource "aws_vpc" "this" {
+  # checkov:skip=CKV2_AWS_11:What handlers talk to is their affair, and a log of it costs more than the machines; bring your own subnets to have one.
   count = local.own_network ? 1 : 0
 
   cidr_block           = "10.0.0.0/16"

@@ -7,7 +7,7 @@ metadata name = 'Cloud Worker'
 metadata description = 'Flexible scale set of workers with their store, their queues, their logs and their scaling.'
 
 import { instancesType, queueNames, queueType } from 'modules/names.bicep'
-import { environmentProblems, machineProblems, nameProblems, timeProblems } from 'modules/checks.bicep'
+import { environmentProblems, machineProblems, nameProblems, placeProblems, timeProblems } from 'modules/checks.bicep'
 
 @description('Name of the fleet, and of everything that is made for it: 3 to 16 lower-case letters, digits and single hyphens, starting with a letter.')
 @minLength(3)
@@ -117,7 +117,8 @@ var own = [
 ]
 var problems = concat(
   nameProblems(name, queuePrefix, queues),
-  machineProblems(image, instances, zones),
+  machineProblems(image, app, instanceType, instances),
+  placeProblems(location, zones, subnetIds, registryId ?? '', operatorIps, sshPublicKey ?? ''),
   timeProblems(leaseSeconds, drainSeconds, stopGraceSeconds, noticeSeconds, spot),
   environmentProblems(environment, own)
 )

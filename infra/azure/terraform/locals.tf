@@ -2,11 +2,10 @@
 
 locals {
   # The names of the runtime (worker/core/names.py): the intake, the partitions, the dead letters.
-  partition_digits = { for name, queue in var.queues : name => max(2, length(tostring(queue.partitions - 1))) }
-  queue_names = toset([for queue in flatten([for name, queue in var.queues : concat(
-    [name, "${name}-dlq"],
-    [for index in range(queue.partitions) : format("%s-%0${local.partition_digits[name]}d", name, index)],
-  )]) : "${var.queue_prefix}${queue}"])
+  queue_names = toset(flatten([for name, queue in var.queues : concat(
+    ["${var.queue_prefix}${name}", "${var.queue_prefix}${name}-dlq"],
+    formatlist("${var.queue_prefix}${name}-%0${max(2, length(tostring(queue.partitions - 1)))}d", range(queue.partitions)),
+  )]))
 
   # What the worker is told by the stack, and therefore not by `environment`.
   own_settings = [

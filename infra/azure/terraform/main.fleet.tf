@@ -110,7 +110,7 @@ resource "azurerm_orchestrated_virtual_machine_scale_set" "this" {
     grace_period = "PT30M"
   }
 
-  dynamic "termination_notification" {
+  dynamic "termination_notification" { # never on Spot: variables.tf
     for_each = var.notice_seconds == null ? [] : [var.notice_seconds]
     content {
       enabled = true
@@ -132,10 +132,6 @@ resource "azurerm_orchestrated_virtual_machine_scale_set" "this" {
   lifecycle {
     ignore_changes = [instances] # main.scaling.tf has the number from here on
 
-    precondition {
-      condition     = !(var.spot && var.notice_seconds != null)
-      error_message = "Azure gives Spot machines no terminate notification: with spot = true, set notice_seconds = null."
-    }
     precondition {
       condition     = length(base64encode(local.user_data)) <= 64 * 1024
       error_message = "The user data has ${length(base64encode(local.user_data))} characters, and Azure takes 65536: shorten `environment`."

@@ -273,7 +273,7 @@ variable "operator_ips" {
 variable "ssh_public_key" {
   type        = string
   default     = null
-  description = "Public key of whoever may sign in to the machines as `operator`, from inside the network. null: nobody."
+  description = "Public key of whoever may sign in to the machines as `cloudworker`, from inside the network. null: nobody."
   validation {
     condition     = var.ssh_public_key == null || can(regex("^(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]+( .*)?$", var.ssh_public_key))
     error_message = "ssh_public_key: use a public key in OpenSSH's format, ssh-rsa or ssh-ed25519."

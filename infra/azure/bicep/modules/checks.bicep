@@ -61,8 +61,8 @@ func timeProblems(leaseSeconds int, drainSeconds int, stopGraceSeconds int, noti
   )
 
 @export()
-@description('What is wrong with the machines: what they run, how many there are, where they stand.')
-func machineProblems(image string, instances object, zones string[]) string[] =>
+@description('What is wrong with the machines: what they run, what they are, how many there are.')
+func machineProblems(image string, app string, instanceType string, instances object) string[] =>
   filter(
     [
       length(split(image, '@sha256:')) == 2 && length(last(split(image, '@sha256:'))) == 64 && empty(strangers(
@@ -74,14 +74,70 @@ func machineProblems(image string, instances object, zones string[]) string[] =>
         ))
         ? ''
         : 'image: use REGISTRY/NAME@sha256: and 64 hexadecimal digits. A tag may name another image tomorrow, and two machines would run two. Given: ${image}.'
+      length(split(instanceType, '_')) > 1 && empty(strangers(
+          take(instanceType, 1),
+          'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+        ))
+        ? ''
+        : 'instanceType: use a size of the machines of Azure, such as Standard_B2s. Given: ${instanceType}.'
+      length(split(app, ':')) == 2 && !startsWith(app, ':') && !endsWith(app, ':') && empty(strangers(
+          toLower(app),
+          'abcdefghijklmnopqrstuvwxyz0123456789_.:'
+        ))
+        ? ''
+        : 'app: use module:attribute, such as jobs:app. Given: ${app}.'
       instances.min <= instances.max
         ? ''
         : 'instances: min must not be more than max. Given: min ${instances.min}, max ${instances.max}.'
       instances.min > 0 || instances.max == 0
         ? ''
         : 'instances: with min 0, max must be 0 as well. Without a machine there is no leader to publish the backlog that would bring the first one back. Given: max ${instances.max}.'
-      length(union(zones, [])) == length(zones) ? '' : 'zones: use "1", "2" and "3", each once, or none.'
     ],
+    it => !empty(it)
+  )
+
+@export()
+@description('What is wrong with the places, and with who may get there; an empty id or key is none.')
+func placeProblems(location string, zones string[], subnetIds string[], registryId string, operatorIps string[], sshPublicKey string) string[] =>
+  filter(
+    concat(
+      [
+        empty(strangers(location, 'abcdefghijklmnopqrstuvwxyz0123456789'))
+          ? ''
+          : 'location: use the short name of a region, lower-case letters and digits only, such as westeurope. Given: ${location}.'
+        length(union(zones, [])) == length(zones) ? '' : 'zones: use "1", "2" and "3", each once, or none.'
+        empty(registryId) || (length(split(registryId, '/')) == 9 && contains(
+            toLower(registryId),
+            '/providers/microsoft.containerregistry/registries/'
+          ))
+          ? ''
+          : 'registryId: use the resource id of a container registry: /subscriptions/…/Microsoft.ContainerRegistry/registries/NAME. Given: ${registryId}.'
+        empty(sshPublicKey) || startsWith(sshPublicKey, 'ssh-rsa AAAA') || startsWith(sshPublicKey, 'ssh-ed25519 AAAA')
+          ? ''
+          : 'sshPublicKey: use a public key in the format of OpenSSH, ssh-rsa or ssh-ed25519.'
+      ],
+      map(
+        filter(
+          subnetIds,
+          id =>
+            length(split(id, '/')) != 11 || !contains(toLower(id), '/providers/microsoft.network/virtualnetworks/')
+        ),
+        id =>
+          'subnetIds: use the resource id of a subnet: /subscriptions/…/virtualNetworks/NAME/subnets/NAME. Given: ${id}.'
+      ),
+      map(
+        filter(
+          operatorIps,
+          ip =>
+            length(split(ip, '.')) != 4 || !empty(strangers(ip, '0123456789./')) || endsWith(ip, '/31') || endsWith(
+              ip,
+              '/32'
+            )
+        ),
+        ip =>
+          'operatorIps: use IPv4 addresses or ranges up to /30, such as 203.0.113.7 or 203.0.113.0/24. Azure takes no /31 and no /32: write the address alone. Given: ${ip}.'
+      )
+    ),
     it => !empty(it)
   )
 

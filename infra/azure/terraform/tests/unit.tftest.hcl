@@ -140,6 +140,14 @@ run "everything" {
   }
 }
 
+run "too_many_settings" {
+  command = plan
+  variables {
+    environment = { WORKER_APP_NOTES = join("", [for number in range(1000) : "a note of fifty characters, and it says nothing: ${number}"]) }
+  }
+  expect_failures = [azurerm_orchestrated_virtual_machine_scale_set.this]
+}
+
 run "stopped" {
   variables {
     instances = { min = 0, max = 0 }
