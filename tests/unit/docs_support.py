@@ -130,8 +130,13 @@ def _options(command: click.Command) -> dict[str, bool]:
 
 
 def _calls(program: str, line: str) -> Iterator[list[str]]:
-    """Return the words that follow a program's name, for each time that a line calls it."""
-    for found in re.finditer(rf"(?<![\w./:@=-]){program}((?:\s+[^\s|;&()<>]+)+)", line):
+    """Return the words that follow a program's name, for each time that a line calls it.
+
+    Called is what stands at a beginning, after a setting (NAME=value), or after the name of a worker's container: in
+    a drawing, `the worker drains` is no command.
+    """
+    before = r"(?:^|[|;&(`'\"])\s*|(?<=\S)=\S*\s+|\bworker(?:-\d+)?\s+"
+    for found in re.finditer(rf"(?:{before})(?<![\w./:@=-]){program}((?:\s+[^\s|;&()<>]+)+)", line):
         words = list[str]()
         for word in found[1].split():
             words.append(word.strip("'\"`,"))

@@ -121,15 +121,20 @@ Use `worker statuss`, `worker drain i-1 --now`, `sudo docker exec cloud-worker w
     worker --json partitions --nxt   # and a comment: worker nonsense
     python -m benchmarks.nothing
 
+    A=1 worker resume && docker exec worker-1 worker staus; sh -c 'worker dlq shw orders'
+    the leader ──▶ the worker drains
+
 But `worker status --no-wait`, `worker exec poll -- ./poll.sh --fast`, `make test ARGS="-k x"`
 and [one](#one) are right.
 """
     page = read(ROOT / "docs" / "page.md", text)
     assert sorted(wrong_commands(page)) == [
         "worker dlq: no command liste",
+        "worker dlq: no command shw",
         "worker drain: no option --now",
         "worker partitions: no option --nxt",
         "worker: no command statuss",
+        "worker: no command staus",
     ]
     assert wrong_targets(page, targets()) == ["tset"]
     assert wrong_variables(page) == ["WORKER_LEASES"]
