@@ -19,10 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENT = [
     f"tests/acceptance/test_{name}.py"
     for name in (
+        "admin_port",
         "bad_input",
         "cloud_garbage",
         "cloud_mistakes",
         "doctor",
+        "exec",
         "garbage",
         "host",
         "poison",

@@ -74,7 +74,7 @@ variable "spot" {
 variable "queues" {
   type        = map(object({ partitions = number }))
   nullable    = false
-  default     = { orders = { partitions = 16 } }
+  default     = { routes = { partitions = 16 } }
   description = "(Optional) The app's queues by name, with the partitions of each: as the app declares them. Every queue gets an intake and a dead-letter queue besides."
 
   validation {

@@ -31,7 +31,7 @@ param instances instancesType = { min: 2, max: 10 }
 param spot bool = false
 
 @description('The logical queues that the app declares with @app.queue, by name. Each gets its intake, its partitions and a dead-letter queue.')
-param queues { *: queueType } = { orders: { partitions: 16 } }
+param queues { *: queueType } = { routes: { partitions: 16 } }
 
 @description('Goes before every queue\'s name (WORKER_QUEUE_PREFIX). The account is the fleet\'s own, so none is needed here.')
 @maxLength(20)

@@ -7,7 +7,7 @@ param image = 'myacr.azurecr.io/cloud-worker@sha256:0000000000000000000000000000
 param registryId = '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/images/providers/Microsoft.ContainerRegistry/registries/myacr'
 
 // What the app declares with @app.queue.
-param queues = { orders: { partitions: 16 } }
+param queues = { routes: { partitions: 16 } }
 
 // What it may cost.
 param instanceType = 'Standard_B2s'

@@ -67,7 +67,7 @@ variable "spot" {
 variable "queues" {
   type        = map(object({ partitions = number }))
   nullable    = false
-  default     = { orders = { partitions = 16 } }
+  default     = { routes = { partitions = 16 } }
   description = "The logical queues that the app declares with @app.queue, by name. Each gets its intake, its partitions and a dead-letter queue."
   validation {
     condition     = length(var.queues) <= 40

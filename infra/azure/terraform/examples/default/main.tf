@@ -23,7 +23,7 @@ module "fleet" {
 
   instances = { min = 2, max = 6 }
   queues = {
-    orders = { partitions = 16 }
+    routes = { partitions = 16 }
     thumbs = { partitions = 1 }
   }
   operator_ips = ["203.0.113.7"]
