@@ -28,6 +28,9 @@ from worker.store_settings import PREFIX, Seconds, seconds, setting
 SET_BY_US = frozenset({"WORKER_TERM"})
 """Variables that `worker exec` sets for its child; a worker command started from there must not stumble over them."""
 
+OF_TESTS = "WORKER_TEST_"
+"""So begins what the tests are told (an emulator, an image); workers that they start must not stumble over it."""
+
 SECRETS = frozenset({"admin_token", "azure_connection_string"})
 """Settings whose value is never shown."""
 
@@ -193,7 +196,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = {variable(name) for name in Settings.model_fields}
     problems = []
     for name in sorted(environ):
-        if name.upper() in known or name in SET_BY_US:
+        if name.upper() in known or name in SET_BY_US or name.startswith(OF_TESTS):
             continue
         near = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.0)
         problems.append(f"{name} is not a setting: did you mean {near[0]}? Rename or unset it (`worker config env`)")

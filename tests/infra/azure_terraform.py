@@ -40,7 +40,7 @@ def types(kind: str) -> list[str]:
 
 
 def only(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> None:
-    """Have the runtime see these settings and no others, `WORKER_TEST_…` among them, which are none."""
+    """Have the runtime see these settings and no others."""
     for name in [name for name in os.environ if name.startswith("WORKER_")]:
         monkeypatch.delenv(name)
     for name, value in settings.items():

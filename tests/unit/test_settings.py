@@ -53,6 +53,13 @@ def test_an_env_file_is_not_read(tmp_path: object, monkeypatch: pytest.MonkeyPat
     assert load_settings().store is None
 
 
+def test_what_tests_are_told_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that a test starts does not stumble over what the test itself was told."""
+    monkeypatch.setenv("WORKER_STORE", "memory:")
+    monkeypatch.setenv("WORKER_TEST_MINIO", "http://127.0.0.1:9000")
+    assert load_settings().store == "memory:"
+
+
 def test_an_unknown_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt variable must not silently leave a default in force."""
     monkeypatch.setenv("WORKER_STROE", "sqlite:///a.db")
