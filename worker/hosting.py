@@ -13,7 +13,7 @@ is asked again, and reported once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from providers.host import End, Notice
@@ -71,7 +71,10 @@ class Hosted:
     async def run(self) -> int:
         """Run instances until told to stop, or until one ends by itself; return the exit code."""
         facts, _ = await asyncio.gather(self._identify(), self._ask_for_notices())
-        watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._publish())]
+        watching = [
+            asyncio.create_task(self._again(EVERY, self._watch)),
+            asyncio.create_task(self._again(BACKLOG_EVERY, self._publish)),
+        ]
         code = int(Exit.OK)
         try:
             while await self._machine_is_calm():
@@ -119,13 +122,20 @@ class Hosted:
 
     # --- the machine ---
 
-    async def _watch(self) -> None:
-        """Ask again and again, and act on what is new."""
+    async def _again(self, every: float, look: Callable[[], Awaitable[None]]) -> None:
+        """Do something every so many seconds. A bug in it must not end it: the machine's end would not be heard."""
         while True:
-            await self._ports.clock.sleep(EVERY)
-            await self._ask_for_notices()
-            self._heed()
-            await self._protect_if_busy()
+            await self._ports.clock.sleep(every)
+            try:
+                await look()
+            except Exception as exc:
+                self._failed(f"{exc!r}", f"the machine could not be looked after: {exc!r}")
+
+    async def _watch(self) -> None:
+        """Act on what is new."""
+        await self._ask_for_notices()
+        self._heed()
+        await self._protect_if_busy()
 
     async def _identify(self) -> Facts:
         try:
@@ -221,15 +231,13 @@ class Hosted:
 
     async def _publish(self) -> None:
         """While this instance leads: count what waits in all queues, and publish the sum."""
-        while True:
-            await self._ports.clock.sleep(BACKLOG_EVERY)
-            if self._life is None or not self._life.elector.acting:
-                continue
-            try:
-                await self._host.publish_backlog(self._ports.fleet, await self._backlog(self._life))
-                self._failing.discard("backlog")
-            except ProviderError as exc:
-                self._failed("backlog", f"the backlog is not published: {exc}")
+        if self._life is None or not self._life.elector.acting:
+            return
+        try:
+            await self._host.publish_backlog(self._ports.fleet, await self._backlog(self._life))
+            self._failing.discard("backlog")
+        except ProviderError as exc:
+            self._failed("backlog", f"the backlog is not published: {exc}")
 
     async def _backlog(self, supervisor: Supervisor) -> int:
         """Messages that wait or are being handled, dead letters aside: one request for each queue, one at a time."""

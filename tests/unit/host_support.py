@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from providers.host import Identity, Notice
-from providers.interface import ProviderError
 
 
 class Machine:
@@ -14,7 +13,7 @@ class Machine:
     def __init__(self) -> None:
         self.announced: list[Notice] = []
         self.said: list[tuple[str, Any]] = []
-        self.error: ProviderError | None = None
+        self.error: Exception | None = None
         self.grace: float | None = None
         self.closed = False
 

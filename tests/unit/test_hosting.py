@@ -211,6 +211,21 @@ def test_a_platform_that_does_not_answer_costs_nothing(error: ProviderError) -> 
 
 
 @simulated
+async def test_a_bug_in_a_driver_does_not_deafen_the_instance(world: World) -> None:
+    """Whatever a host driver raises is reported, once, and the next notice is heeded all the same."""
+    machine = Machine()
+    one = await Guest(world, machine).working()
+    machine.error = KeyError("EventId")
+    await world.passes(3 * EVERY)
+    assert [problem for problem in world.problems if "KeyError" in problem] == [
+        "the machine could not be looked after: KeyError('EventId')"
+    ]
+    machine.error = None
+    machine.announced = [gone(world)]
+    assert await one.ends() == 0
+
+
+@simulated
 async def test_an_acknowledgement_that_fails_is_repeated(world: World) -> None:
     """The platform is told again until it has heard: otherwise it would wait for nothing, or end the machine."""
     machine = Machine()
