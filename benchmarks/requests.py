@@ -19,9 +19,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from azure.storage.blob import BlobServiceClient
-
-from providers.azure.driver import API_VERSION
 from tests import emulators
 from tests.proxy import FaultProxy, Passed, Request
 from worker.dev.fleet import LocalFleet, named
@@ -113,12 +110,11 @@ def kind_of(request: Request, cloud: str) -> tuple[str, str]:
 def scene(stack: ExitStack, cloud: str, count: int, servers: Mapping[str, object]) -> Scene:
     """Start a fleet whose instances each have their own way to the store."""
     name = f"n{count}{secrets.token_hex(3)}"
-    env: dict[str, str] = {"WORKER_QUEUE_PREFIX": "n" + re.sub(r"[^a-z0-9]", "", name) + "-"}
+    env: dict[str, str] = {"WORKER_QUEUE_PREFIX": f"{name}-"}
     if cloud == "azure":
         azure = servers["azurite"]
         assert isinstance(azure, emulators.AzureEmulator)
-        with BlobServiceClient.from_connection_string(azure.connection_string, api_version=API_VERSION) as service:
-            service.create_container(name)
+        azure.create_container(name)
         documents, queues, store = azure.blob_url, azure.queue_url, f"azure://{azure.account}/{name}"
         env["WORKER_AZURE_CONNECTION_STRING"] = azure.connection_string
     else:

@@ -18,7 +18,7 @@ class PortableHost:
     """`Host`, awaited. Used by one event loop; raises what `Host` does."""
 
     def __init__(self, driver: Opens[Host], *, total: float = TOTAL) -> None:
-        self.url, self._total = driver.url, total
+        self._total = total
         self._lane: ThreadLane[Host] = ThreadLane(driver, total, name="host")
 
     async def identity(self) -> Identity:

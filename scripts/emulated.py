@@ -21,9 +21,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from azure.storage.blob import BlobServiceClient
-
-from providers.azure.driver import API_VERSION
 from tests import emulators
 
 CONTAINER = "fleet"
@@ -33,8 +30,7 @@ CONTAINER = "fleet"
 def azurite() -> Iterator[dict[str, str]]:
     """Run Azurite with a container; return the settings that lead there."""
     with emulators.azurite() as server:
-        with BlobServiceClient.from_connection_string(server.connection_string, api_version=API_VERSION) as service:
-            service.create_container(CONTAINER)
+        server.create_container(CONTAINER)
         yield {
             "WORKER_STORE": f"azure://{server.account}/{CONTAINER}",
             "WORKER_AZURE_CONNECTION_STRING": server.connection_string,

@@ -79,6 +79,15 @@ class AzureEmulator:
             f"BlobEndpoint={self.blob_url};QueueEndpoint={self.queue_url};"
         )
 
+    def create_container(self, name: str) -> None:
+        """Make a container for a fleet's documents: in the cloud, that is the operator's business."""
+        from azure.storage.blob import BlobServiceClient
+
+        from providers.azure.driver import API_VERSION
+
+        with BlobServiceClient.from_connection_string(self.connection_string, api_version=API_VERSION) as service:
+            service.create_container(name)
+
 
 @dataclass(frozen=True)
 class AwsEmulator:

@@ -71,8 +71,8 @@ class Count:
 
     def outdated(self, leader: str, successors: Sequence[str]) -> bool:
         """Say whether the next in line runs a newer release than this leader."""
-        both = [self.statuses.get(member) for member in (leader, *successors[:1])]
-        return len(both) == 2 and both[0] is not None and both[1] is not None and both[0].release < both[1].release
+        now, then = self.statuses.get(leader), self.statuses.get(next(iter(successors), ""))
+        return now is not None and then is not None and now.release < then.release
 
     @property
     def held(self) -> frozenset[str]:

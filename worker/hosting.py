@@ -55,14 +55,12 @@ class Hosted:
         self._leaving: Notice | None = None  # what the present life is drained for
         self._told: set[str] = set()  # notices that were acted on
         self._changed, self._stopping = asyncio.Event(), asyncio.Event()
-        self._stop_reason = ""
         self._protected: bool | None = None  # as the platform knows it; None: it was never told
         self._busy_until = float("-inf")
         self._failing: set[str] = set()  # operations whose failure has been reported
 
     def drain(self, reason: str) -> None:
         """End for good: finish, release and return from `run`. Called on the control thread, perhaps more than once."""
-        self._stop_reason = reason
         self._stopping.set()
         self._changed.set()
         if self._life is not None:

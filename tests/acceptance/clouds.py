@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from providers.connect import connect
 from providers.interface import BadDocument, NotFound
 from providers.options import StoreOptions
 from providers.provider import Provider
-from tests.acceptance.support import ROOT, ok, worker
+from tests.acceptance.support import ROOT, send, worker
 from tests.emulators import ACCOUNT, BUCKET, AwsEmulator, AzureEmulator
 from tests.proxy import FaultProxy, Request
 from worker.core.bounds import Bound, bounds
@@ -83,17 +82,21 @@ class Venue:
         finally:
             (folder / "events.jsonl").write_text("".join(event.to_line() + "\n" for event in fleet.history))
 
+    @property
+    def reached(self) -> dict[str, Any]:
+        """The settings of a command here."""
+        return {**self.env, "WORKER_STORE": self.store}
+
     def worker(
         self, folder: Path, *arguments: str, app: str = "plain", stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run one `worker` command here and return how it ended."""
-        env: dict[str, Any] = {**self.env, "WORKER_STORE": self.store}
-        return worker(folder, *arguments, app=app, stdin=stdin, **env)
+        return worker(folder, *arguments, app=app, stdin=stdin, **self.reached)
 
     def send(self, folder: Path, count: int, first: int = 0) -> None:
         """Send so many items to the app `plain`, as a user would."""
-        lines = "".join(json.dumps({"number": number}) + "\n" for number in range(first, first + count))
-        ok(self.worker(folder, "send", "items", "--file", "-", "--format", "jsonl", stdin=lines))
+        bodies = [{"number": number} for number in range(first, first + count)]
+        send(folder, "items", bodies, app="plain", env=self.reached)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of the documents that start so: of the first page."""

@@ -19,6 +19,7 @@ from tests.waiting import until
 from worker.core.bounds import Bound, bounds
 from worker.core.names import partition_index
 from worker.core.timings import leader_timings, member_timings
+from worker.dev.events import Event
 from worker.dev.fleet import LocalFleet, named
 from worker.dev.instance import Instance
 
@@ -200,11 +201,23 @@ def ok(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
-def send(folder: Path, queue: str, bodies: Sequence[Any], *, app: str, key: str | None = None) -> None:
+def send(
+    folder: Path, queue: str, bodies: Sequence[Any], *, app: str, key: str | None = None, env: Mapping[str, Any] = {}
+) -> None:
     """Send messages to a queue, as a user would."""
     keyed = [] if key is None else ["--key", key]
     lines = "".join(json.dumps(body) + "\n" for body in bodies)
-    ok(worker(folder, "send", queue, "--file", "-", "--format", "jsonl", *keyed, app=app, stdin=lines))
+    ok(worker(folder, "send", queue, "--file", "-", "--format", "jsonl", *keyed, app=app, stdin=lines, **env))
+
+
+def reported(fleet: LocalFleet, words: str, since: int, within: float = STARTING) -> Event:
+    """Wait until an instance has reported a problem in these words."""
+    return fleet.wait_for(
+        lambda event: event.name == "problem" and words in str(event.get("problem")),
+        within,
+        since=since,
+        what=f"a report of {words!r}",
+    )
 
 
 def key_for(index: int, partitions: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.clouds import Venue
-from tests.acceptance.support import SLACK, STARTING, acted, all_owned, ok
+from tests.acceptance.support import SLACK, STARTING, acted, all_owned, ok, reported
 from tests.waiting import until
 from worker.dev.events import Event
 from worker.dev.fleet import LocalFleet, named
@@ -39,12 +39,7 @@ class Damaged:
 
     def reported(self, words: str, since: int) -> Event:
         """Wait until an instance has reported a problem in these words."""
-        return self.fleet.wait_for(
-            lambda event: event.name == "problem" and words in str(event.get("problem")),
-            self.venue.member.lease + STARTING,
-            since=since,
-            what=f"a report of {words!r}",
-        )
+        return reported(self.fleet, words, since, self.venue.member.lease + STARTING)
 
     def calm(self, since: int) -> bool:
         """Say whether nobody has lost a partition, its membership or the lead."""

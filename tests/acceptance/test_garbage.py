@@ -20,6 +20,7 @@ from tests.acceptance.support import (
     all_owned,
     fleet_of,
     ok,
+    reported,
     send,
     worker,
 )
@@ -55,12 +56,7 @@ class Damaged:
 
     def reported(self, words: str, since: int, within: float = STARTING) -> Event:
         """Wait until an instance has reported a problem in these words."""
-        return self.fleet.wait_for(
-            lambda event: event.name == "problem" and words in str(event.get("problem")),
-            within,
-            since=since,
-            what=f"a report of {words!r}",
-        )
+        return reported(self.fleet, words, since, within)
 
 
 @pytest.fixture(scope="module")

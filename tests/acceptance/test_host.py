@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -30,6 +29,7 @@ from tests.acceptance.support import (
 )
 from tests.emulators import AwsEmulator
 from tests.fake_metadata import INSTANCE_ID, LIFECYCLE, REGION, FakeMetadata
+from tests.scaling import add_hook, make_group
 from tests.waiting import until
 from worker.dev.events import ENDED, Event
 from worker.dev.fleet import LocalFleet, named
@@ -176,7 +176,6 @@ def test_a_pause_of_the_machine(tmp_path: Path) -> None:
 @contextmanager
 def scaling_group(server: AwsEmulator, size: int) -> Iterator[tuple[AutoScalingClient, list[str]]]:
     """Make an Auto Scaling group with a hook that waits for its machines; return their ids."""
-    name = f"group-{secrets.token_hex(4)}"
     with closing(
         boto3.client(
             "autoscaling",
@@ -186,23 +185,9 @@ def scaling_group(server: AwsEmulator, size: int) -> Iterator[tuple[AutoScalingC
             aws_secret_access_key=server.secret_key,
         )
     ) as aws:
-        aws.create_launch_configuration(LaunchConfigurationName=name, ImageId="ami-1", InstanceType="t3.micro")
-        aws.create_auto_scaling_group(
-            AutoScalingGroupName=name,
-            LaunchConfigurationName=name,
-            MinSize=0,
-            MaxSize=size,
-            DesiredCapacity=size,
-            AvailabilityZones=[f"{REGION}a"],
-        )
-        aws.put_lifecycle_hook(
-            AutoScalingGroupName=name,
-            LifecycleHookName="drain",
-            LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
-            HeartbeatTimeout=90,
-        )
-        [group] = aws.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-        yield aws, [one["InstanceId"] for one in group["Instances"]]
+        group, machines = make_group(aws, size)
+        add_hook(aws, group)
+        yield aws, machines
 
 
 def test_scale_in_by_auto_scaling(moto_server: AwsEmulator, tmp_path: Path) -> None:

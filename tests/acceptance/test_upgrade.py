@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from providers.body import FORMAT
-from tests.acceptance.support import STARTING, Inside, acted, acts, all_owned, fleet_of, ok, worker
+from tests.acceptance.support import STARTING, Inside, acted, acts, all_owned, fleet_of, send, worker
 from tests.waiting import until
 from worker.dev.events import ENDED, Event
 from worker.dev.fleet import LocalFleet, named
@@ -49,9 +49,7 @@ class Upgrade:
 
     def send(self, queue: str, bodies: Sequence[dict[str, object]]) -> None:
         """Send messages, as somebody does who knows the new release."""
-        lines = "".join(json.dumps(body) + "\n" for body in bodies)
-        command = ("send", queue, "--file", "-", "--format", "jsonl")
-        ok(worker(self.folder, *command, app="rolling", stdin=lines, APP_VERSION=NEW))
+        send(self.folder, queue, bodies, app="rolling", env={"APP_VERSION": NEW})
         self.sent += len(bodies)
 
     def load(self) -> None:

@@ -23,12 +23,12 @@ from tests import fake_metadata as fake
 from tests.emulators import AwsEmulator
 from tests.fake_metadata import REGION, FakeMetadata
 from tests.proxy import WEB_PAGE, Canned, Fault, FaultProxy, Request
+from tests.scaling import TERMINATING, add_hook, make_group
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
 
 TERMINATED = Notice(f"{LIFECYCLE}=Terminated", End.GONE, LIFECYCLE, None)
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 JSON = (("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-RequestId", "canned"))
 XML = (("Content-Type", "text/xml"), ("x-amzn-RequestId", "canned"))
 
@@ -85,12 +85,7 @@ class Rehearsal:
     machine: str
 
     def add_hook(self, name: str = "drain", timeout: int = 90, transition: str = TERMINATING) -> None:
-        self.aws.put_lifecycle_hook(
-            AutoScalingGroupName=self.group,
-            LifecycleHookName=name,
-            LifecycleTransition=transition,
-            HeartbeatTimeout=timeout,
-        )
+        add_hook(self.aws, self.group, name, timeout, transition)
 
     def in_group(self) -> bool:
         return bool(self.aws.describe_auto_scaling_instances(InstanceIds=[self.machine])["AutoScalingInstances"])
@@ -114,22 +109,11 @@ class Rehearsal:
 def rehearsal(moto_server: AwsEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "dummy")
-    group = f"group-{secrets.token_hex(4)}"
     there = boto3.client("autoscaling", endpoint_url=moto_server.url, region_name=REGION)
     with closing(there) as aws, FaultProxy(moto_server.url) as way, FakeMetadata() as metadata:
         monkeypatch.setenv("AWS_ENDPOINT_URL_AUTO_SCALING", way.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", way.url)
-        aws.create_launch_configuration(LaunchConfigurationName=group, ImageId="ami-1", InstanceType="t3.micro")
-        aws.create_auto_scaling_group(
-            AutoScalingGroupName=group,
-            LaunchConfigurationName=group,
-            MinSize=0,
-            MaxSize=1,
-            DesiredCapacity=1,
-            AvailabilityZones=[f"{REGION}a"],
-        )
-        (found,) = aws.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
-        machine = found["Instances"][0]["InstanceId"]
+        group, [machine] = make_group(aws, 1)
         metadata.say("/latest/meta-data/instance-id", machine)
         # The store's own endpoint and region, which are no business of the machine's group.
         options = StoreOptions(endpoint_url="http://127.0.0.1:9", aws_region="ap-south-1")
