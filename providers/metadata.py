@@ -17,11 +17,11 @@ import json
 from collections.abc import Mapping
 from time import monotonic  # noqa: TID251 - how long one answer takes, on a real connection: no simulation has one
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from providers.http_url import names_a_server
 from providers.interface import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
 
 DEFAULT_URL: Final = "http://169.254.169.254"
@@ -183,12 +183,7 @@ def _meaning_of(what: str, response: BaseHTTPResponse, answer: bytes, unclear: t
 
 
 def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        good = bool(parts.hostname) and parts.port != 0  # a port that is no number is only found when it is looked at
-    except ValueError:
-        good = False
-    if not good or parts.scheme not in ("http", "https") or "@" in parts.netloc or "?" in url or "#" in url:
+    if not names_a_server(url) or "?" in url or "#" in url:
         raise Misconfigured(f"the URL of a metadata service must be one such as {DEFAULT_URL}")
     return url.rstrip("/")
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
+from providers.http_url import names_a_server
 from providers.interface import Misconfigured, ProviderError, Unavailable
 from providers.options import StoreOptions
 
@@ -135,12 +136,7 @@ def _queue_url(options: StoreOptions, told: dict[str, str], usual: str) -> str:
 
 def _check_url(url: str) -> None:
     """Refuse what the SDK would stumble over, and secrets, which errors would repeat."""
-    try:
-        parts = urlsplit(url)
-        named = parts.hostname and parts.port != 0  # a port that is no number is only found when it is looked at
-    except ValueError:
-        named = None
-    if not named or parts.scheme not in ("http", "https") or "@" in parts.netloc:
+    if not names_a_server(url):
         raise Misconfigured("an endpoint of Azure Storage must be a URL such as https://ACCOUNT.blob.core.windows.net")
     if "?" in url or "#" in url:
         raise Misconfigured(

@@ -23,6 +23,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 
 from providers.azure.errors import SIGN_IN, Request, meaning_of
+from providers.http_url import names_a_server
 from providers.interface import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
 from providers.metadata import shown
 
@@ -115,14 +116,9 @@ def _refusal(request: Request, response: HttpResponse) -> ProviderError:
 
 
 def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        good = bool(parts.hostname) and parts.port != 0  # a port that is no number is only found when it is looked at
-    except ValueError:
-        good = False
-    if not good or parts.scheme not in ("http", "https") or "@" in parts.netloc or "?" in url or "#" in url:
+    if not names_a_server(url) or "?" in url or "#" in url:
         raise Misconfigured("the URL of Azure Monitor must be one such as https://westeurope.monitoring.azure.com")
-    if parts.scheme != "https" and not _on_loopback(url):
+    if urlsplit(url).scheme != "https" and not _on_loopback(url):
         raise Misconfigured(f"{url!r} is not encrypted, and no token is sent there: use https")
     return url.rstrip("/")
 

@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.infra.boot_support import on_this_machine
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
@@ -96,14 +94,6 @@ def stack(folder: Path) -> Terraform:
     made = Terraform(folder / "infra" / "aws" / "terraform")
     made.ok("init", "-backend=false")
     return made
-
-
-def infra_check() -> Path:
-    """Return the environment of `make infra-check`, or skip what takes it, or takes long."""
-    named = os.environ.get("WORKER_TEST_INFRA")
-    if not named:
-        pytest.skip("make infra-check")
-    return Path(named)
 
 
 @dataclass(frozen=True)

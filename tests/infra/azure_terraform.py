@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.infra.azurerm_schema import read_schema
-from tests.infra.boot_support import DIGEST, on_this_machine
+from tests.infra.boot_support import DIGEST, infra_environment, on_this_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = ROOT / "infra" / "azure" / "terraform"
@@ -45,14 +45,6 @@ def only(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> None:
         monkeypatch.delenv(name)
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-
-
-def infra_environment() -> Path:
-    """Return the environment of `make infra-check`, or skip."""
-    named = os.environ.get("WORKER_TEST_INFRA")
-    if not named:
-        pytest.skip("make infra-check")
-    return Path(named)
 
 
 @dataclass(frozen=True)

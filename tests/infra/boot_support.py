@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -208,6 +209,14 @@ def peer(answer: Callable[[Request], Answer]) -> Iterator[Peer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def infra_environment() -> Path:
+    """Return the environment of `make infra-check`, or skip what takes it, or takes long."""
+    named = os.environ.get("WORKER_TEST_INFRA")
+    if not named:
+        pytest.skip("make infra-check")
+    return Path(named)
 
 
 def on_this_machine(found: object, reason: str) -> None:

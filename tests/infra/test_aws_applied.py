@@ -30,7 +30,8 @@ from tests import emulators
 from tests.emulators import AwsEmulator
 from tests.fake_metadata import IDENTITY, INSTANCE_ID, LIFECYCLE, FakeMetadata
 from tests.infra import moto_plus
-from tests.infra.aws_support import Terraform, infra_check, stack
+from tests.infra.aws_support import Terraform, stack
+from tests.infra.boot_support import infra_environment
 from tests.support import require
 from tests.waiting import until
 from worker.dev.fleet import LocalFleet, named
@@ -117,7 +118,7 @@ class Applied:
 @pytest.fixture
 def applied(tmp_path: Path) -> Iterator[Applied]:
     """The stack, applied to a moto of its own."""
-    infra_check()
+    infra_environment()
     require((absent := emulators.missing()) is None, str(absent))
     module = stack(tmp_path)
     (module.folder / "emulated_override.tf").write_text(EMULATED)

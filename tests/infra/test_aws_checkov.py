@@ -9,12 +9,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.infra.aws_support import MODULE, infra_check
+from tests.infra.aws_support import MODULE
+from tests.infra.boot_support import infra_environment
 
 
 def test_checkov_has_no_objection() -> None:
     """checkov finds nothing that is not skipped with a reason, and every skip still skips something."""
-    checkov = infra_check() / "bin" / "checkov"
+    checkov = infra_environment() / "bin" / "checkov"
     told = checked(checkov)
     failed = [f"{it['check_id']} {it['resource']} {it['check_name']}" for it in told["results"]["failed_checks"]]
     assert failed == []

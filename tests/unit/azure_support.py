@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from azure.core.credentials import AccessToken
 
 from providers.azure import AzureDriver
 from providers.azure.lease import lease_id
@@ -156,3 +159,17 @@ def each_failing() -> list[tuple[str, int]]:
             [(name, step) for step in range(len(answers))] for name, (_, _, answers) in OPERATIONS.items()
         )
     )
+
+
+class Signer:
+    """A credential that gives what a test wants, and remembers what it is asked for."""
+
+    def __init__(self, given: AccessToken | Exception | None = None) -> None:
+        self.given = given or AccessToken("secret-token", 2**40)
+        self.asked: list[tuple[str, ...]] = []
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.asked.append(scopes)
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -16,25 +15,12 @@ from providers.connect import driver_for
 from providers.interface import Misconfigured, ProviderError, Unavailable
 from providers.options import PLAIN, StoreOptions
 from tests.emulators import ACCOUNT, KEY
+from tests.unit.azure_support import Signer
 
 SIGNED = f"AccountName={ACCOUNT};AccountKey={KEY}"
 HERE = "http://127.0.0.1:10000/devstoreaccount1"
 THERE = "http://127.0.0.1:10001/devstoreaccount1"
 MANAGED = f"https://{ACCOUNT}.blob.core.windows.net", f"https://{ACCOUNT}.queue.core.windows.net"
-
-
-class Signer:
-    """A credential that gives what a test wants, and counts how often it is asked."""
-
-    def __init__(self, given: AccessToken | Exception) -> None:
-        self.given = given
-        self.asked: list[tuple[str, ...]] = []
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        self.asked.append(scopes)
-        if isinstance(self.given, Exception):
-            raise self.given
-        return self.given
 
 
 @pytest.mark.parametrize(

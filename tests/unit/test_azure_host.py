@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from providers.azure import credentials
@@ -21,6 +20,7 @@ from providers.metadata import MetadataServer
 from providers.options import PLAIN
 from tests import fake_metadata as fake
 from tests.fake_metadata import SET, Answer, FakeMetadata
+from tests.unit.azure_support import Signer
 
 TIMEOUT = 10.0
 """Seconds: far above what an answer takes here, on a machine under load too."""
@@ -41,20 +41,6 @@ BACKLOG = {
         }
     },
 }
-
-
-class Signer:
-    """A credential that gives what a test wants, and remembers what it is asked for."""
-
-    def __init__(self, given: AccessToken | Exception | None = None) -> None:
-        self.given = given or AccessToken("secret-token", 2**40)
-        self.asked: list[tuple[str, ...]] = []
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        self.asked.append(scopes)
-        if isinstance(self.given, Exception):
-            raise self.given
-        return self.given
 
 
 @pytest.fixture
