@@ -141,7 +141,7 @@ class LeaseView:
     free: bool = False  # nobody holds it now: resigned, never held, or (STORE) expired
     garbled: str | None = None  # why the object cannot be understood; then only `version` and `newer` mean anything
     newer: bool = False  # garbled to this version only: a newer one wrote it, and `claim` refuses to overwrite it
-    store_time: float | None = None  # the store's own wall clock in the answer, Unix seconds, where it sends one
+    store_time: float | None = field(default=None, compare=False)  # as in Stamp: of the answer, not of the lease
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)  # fields of newer versions, to be kept
 
 
@@ -168,7 +168,7 @@ class Grant:
     bid: Bid
     proof: str = ""  # whatever the driver needs to show that the grant is its own (Azure: the lease id)
     renewals: int = 0
-    store_time: float | None = None
+    store_time: float | None = field(default=None, compare=False)
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)  # as in the view that was claimed
 
 

@@ -288,6 +288,19 @@ def test_store_time(way: Way) -> None:
     assert 3500 < found.stamp.store_time - right < 3700
 
 
+def test_looks_are_compared_without_their_time(way: Way) -> None:
+    """A lease that nobody touched looks the same to whoever looks an hour later."""
+    lease = way.client.lease("leader")
+    lease.claim(lease.observe(), bid("a", 1))
+    before = lease.observe()
+    way.blobs.inject(Fault.DATE, seconds=3600.0)
+    later = lease.observe()
+    assert before.store_time is not None
+    assert later.store_time is not None
+    assert 3500 < later.store_time - before.store_time < 3700
+    assert later == before
+
+
 @pytest.mark.parametrize(
     "options, told",
     [
