@@ -1,7 +1,8 @@
 """Show, with figures, what the fleet survives: `python scripts/must_show.py [NAME ...]`, all of them by default.
 
-The scenarios are those of the acceptance tests, repeated as often as a claim deserves (`tests.acceptance.support` and
-`test_clouds`: `SHOWN`). On an idle machine this takes about an hour. Exit code 0 only if everything held.
+The scenarios are those of the acceptance tests, repeated as often, or as long, as a claim deserves (`SHOWN` in
+`tests.acceptance.support`, `test_clouds` and `test_cloud_outage`). On an idle machine this takes about an hour.
+Exit code 0 only if everything held.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ for setting in [name for name in os.environ if name.upper().startswith("WORKER_"
 from tests import emulators  # noqa: E402 - the path comes first
 from tests.acceptance import (  # noqa: E402
     test_blocking,
+    test_cloud_outage,
     test_clouds,
     test_exec,
     test_failover,
@@ -184,8 +186,8 @@ def cloud_answers(venue: Venue, folder: Path) -> str:
 
 def cloud_outage(venue: Venue, folder: Path) -> str:
     """A store that is away."""
-    seconds = test_clouds.SHOWN.outage
-    found = test_clouds.outlast(venue, folder, seconds)
+    seconds = test_cloud_outage.SHOWN
+    found = test_cloud_outage.outlast(venue, folder, seconds)
     return _nothing(
         found, f"{seconds:g} s silent and {seconds:g} s refused on {venue.name}: processes ended, messages lost"
     )

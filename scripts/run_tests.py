@@ -2,7 +2,8 @@
 
 What runs on values or virtual time runs in parallel. The acceptance tests start real processes that live by real
 clocks. Those that measure, or freeze, or hold up a processor run alone and one at a time: a busy neighbour would be a
-fault that no test has asked for. Those that only wait for what must come in the end run two files at a time.
+fault that no test has asked for. Those that only wait for what must come in the end run two files at a time, the
+longest first.
 Arguments go to pytest, and a path among them replaces the phases.
 """
 
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENT = [
     f"tests/acceptance/test_{name}.py"
     for name in (
+        "cloud_outage",
         "admin_port",
         "bad_input",
         "cloud_garbage",
@@ -34,7 +36,7 @@ PATIENT = [
 ]
 PHASES = {
     "fast": ["-n", "2", "--dist", "worksteal", "tests/unit", "tests/conformance", "tests/simulation", "tests/infra"],
-    "side by side": ["-n", "2", "--dist", "loadfile", *PATIENT],
+    "side by side": ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *PATIENT],
     "alone": ["tests/acceptance", "tests/image", *(f"--ignore={path}" for path in PATIENT)],
 }
 NO_TESTS = 5  # pytest's exit code when its arguments select nothing

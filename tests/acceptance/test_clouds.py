@@ -1,14 +1,10 @@
-"""The same fleet, unchanged, on Azure's and on AWS's emulators: failover, lost answers, a store that is away."""
+"""The same fleet, unchanged, on Azure's and on AWS's emulators: failover, lost answers, one SDK only."""
 
 from __future__ import annotations
 
 import itertools
-import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-import pytest
 
 from tests.acceptance.clouds import Venue
 from tests.acceptance.support import STARTING, Gaps, acted, acts, all_here, all_owned
@@ -19,20 +15,18 @@ from worker.dev.history import check
 from worker.dev.instance import Instance
 
 PARTITIONS = 8  # of the app
-MESSAGES = 200
 
 
 @dataclass(frozen=True)
 class Often:
-    """How often, or for how long, a scenario does what it does."""
+    """How often a scenario does what it does."""
 
     kills: int
     lost_answers: int
-    outage: float  # seconds, of each kind
 
 
-TESTED = Often(kills=1, lost_answers=4, outage=20.0)
-SHOWN = Often(kills=8, lost_answers=50, outage=60.0)
+TESTED = Often(kills=1, lost_answers=4)
+SHOWN = Often(kills=8, lost_answers=50)
 """What the tests do on every change, and what `scripts/must_show.py` does for the record."""
 
 
@@ -87,50 +81,6 @@ def lose_answers(venue: Venue, folder: Path, times: int) -> list[str]:
         return [f"{event.instance}: {event.name}" for event in changes] + check(fleet.history).problems
 
 
-def outlast(venue: Venue, folder: Path, seconds: float) -> list[str]:
-    """Take the store away in mid-run, first silently, then by refusing connections; return what went wrong."""
-    with venue.fleet(folder) as fleet:
-        all_owned(fleet, PARTITIONS, within=120)
-        for number, kind in enumerate(("black hole", "refused")):
-            venue.send(folder, MESSAGES, first=1 + number * MESSAGES)
-            acted(folder, "done", times=1 + number * MESSAGES, within=60)
-            mark = fleet.mark()
-            if kind == "black hole":
-                holes = [proxy.inject(Fault.BLACK_HOLE) for proxy in (venue.documents, venue.queues)]
-                assert holes
-            else:
-                venue.documents.refuse()
-                venue.queues.refuse()
-            fleet.wait_for(named("leader.lost"), seconds + STARTING, since=mark, what="the leader to give up")
-            end = fleet.mark()
-            _pass(seconds)
-            for proxy in (venue.documents, venue.queues):
-                if kind == "black hole":
-                    proxy.clear()
-                else:
-                    proxy.accept()
-            bound = venue.bounds["outage"].worst
-            fleet.wait_for(named("leader.elected"), bound, since=end, what=f"a leader after the {kind}")
-            wanted = set(range(1, 1 + (number + 1) * MESSAGES))
-            fleet.wait_until(
-                partial(_all_done, folder, wanted),
-                bound + 120,
-                f"all messages handled after the {kind}",
-            )
-        fleet.wait_until(lambda: not check(fleet.history, sent=2 * MESSAGES).problems, 120, "all messages acknowledged")
-        died = [f"{event.instance} died: {event.get('why')}" for event in fleet.events("instance.killed")]
-        return check(fleet.history, sent=2 * MESSAGES).problems + died
-
-
-def _all_done(folder: Path, wanted: set[int]) -> bool:
-    return wanted <= {one["number"] for one in acts(folder, "done")}
-
-
-def _pass(seconds: float) -> None:
-    """Let an outage last: what is waited for is that it has been long."""
-    time.sleep(seconds)
-
-
 # --- tests ---
 
 
@@ -143,13 +93,6 @@ def test_killed_leader_is_replaced_in_time(venue: Venue, tmp_path: Path) -> None
 def test_lost_answers_change_nothing(venue: Venue, tmp_path: Path) -> None:
     """Renewals whose answers are lost depose nobody, elect nobody, and leave no moment without a leader."""
     assert lose_answers(venue, tmp_path, TESTED.lost_answers) == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_outage_kills_nobody(venue: Venue, tmp_path: Path) -> None:
-    """A store that is silent, and then refuses, for longer than trust lasts ends no process and loses no message."""
-    assert outlast(venue, tmp_path, TESTED.outage) == []
 
 
 def test_only_one_sdk_is_loaded(venue: Venue, tmp_path: Path) -> None:
