@@ -57,6 +57,11 @@ class NewerFormat(BadDocument):
 HIGHEST_TERM = 2**31
 """A term above this is damage, not history: one a second would take 68 years. Believed, it would never come down."""
 
+LONGEST_LEASE = 60.0
+"""Seconds that any lease is granted at the most, on every store; it is what Azure grants. A record that says more is
+damage: believed, it would keep everybody waiting for a holder who may be dead. And a lease whose record is lost may
+have been granted so much."""
+
 
 # --- documents --------------------------------------------------------------------------------------------------
 

@@ -14,12 +14,12 @@ Fields that this version does not know travel in `extra` and are written back.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from providers.interface import (
     HIGHEST_TERM,
+    LONGEST_LEASE,
     BadDocument,
     Bid,
     Heir,
@@ -73,7 +73,7 @@ def view_of(version: Version, fields: Mapping[str, Any], key: str) -> LeaseView:
         fleet=_text(fields, "fleet", key),
         duration=_seconds(fields, "duration", key),
         nonce=_text(fields, "nonce", key),
-        renewals=_count(fields, "renewals", key, least=0),
+        renewals=_count(fields, "renewals", key, least=0, most=HIGHEST_TERM),
         handed=fields.get("handed") is True,
         token=_text(fields, "token", key),
         free=holder is None,
@@ -123,16 +123,16 @@ def _text(fields: Mapping[str, Any], name: str, key: str) -> str | None:
     return value
 
 
-def _count(fields: Mapping[str, Any], name: str, key: str, *, least: int, most: int | None = None) -> int:
+def _count(fields: Mapping[str, Any], name: str, key: str, *, least: int, most: int) -> int:
     value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most and value > most):
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise BadDocument(f"{key} has no valid {name}: {value!r}")
     return value
 
 
 def _seconds(fields: Mapping[str, Any], name: str, key: str) -> float:
     value = fields.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST_LEASE:
         raise BadDocument(f"{key} has no valid {name}: {value!r}")
     return float(value)
 

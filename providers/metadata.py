@@ -183,7 +183,7 @@ def _meaning_of(what: str, response: BaseHTTPResponse, answer: bytes, unclear: t
 
 
 def _checked(url: str) -> str:
-    if not names_a_server(url) or "?" in url or "#" in url:
+    if not names_a_server(url):
         raise Misconfigured(f"the URL of a metadata service must be one such as {DEFAULT_URL}")
     return url.rstrip("/")
 

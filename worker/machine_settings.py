@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from worker.store_settings import Seconds, StoreSettings, seconds, setting
+from worker.store_settings import URL, Seconds, StoreSettings, seconds, setting
 
 
 class MachineSettings(StoreSettings):
@@ -20,7 +20,7 @@ class MachineSettings(StoreSettings):
     host_url: str | None = setting(
         None,
         "Where the machine's metadata service is, if not at its usual link-local address.",
-        "a URL that starts with http:// or https://",
+        URL,
         "http://127.0.0.1:8081",
     )
     stop_grace: Seconds | None = seconds(

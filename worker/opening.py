@@ -10,10 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from providers.body import decode, encode
-from providers.interface import HIGHEST_TERM, BadDocument, LeaseView, NotFound, OutcomeUnknown, Refused, Unavailable
+from providers.interface import (
+    HIGHEST_TERM,
+    LONGEST_LEASE,
+    BadDocument,
+    LeaseView,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 from providers.provider import Provider
 from worker.clock import Clock
-from worker.core.election import LONGEST_LEASE
 from worker.core.timings import Timings
 
 TRIES = 8
@@ -59,7 +67,7 @@ class Opener:
             duration = decode(document.body if document else b"", key).get("duration")
         except (NotFound, BadDocument):
             return LONGEST_LEASE
-        if not isinstance(duration, int | float) or isinstance(duration, bool) or not 0 < duration < float("inf"):
+        if not isinstance(duration, int | float) or isinstance(duration, bool) or not 0 < duration <= LONGEST_LEASE:
             return LONGEST_LEASE
         return float(duration)
 

@@ -13,11 +13,13 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from providers.http_url import names_a_server
+from providers.interface import LONGEST_LEASE
 from worker.core.endings import Endings
 from worker.core.names import BadName, check_instance_name
 from worker.core.timings import ImpossibleTimings, Timings, leader_timings, member_timings
@@ -33,6 +35,9 @@ OF_TESTS = "WORKER_TEST_"
 
 SECRETS = frozenset({"admin_token", "azure_connection_string"})
 """Settings whose value is never shown."""
+
+MASK = "********"
+"""What is shown instead."""
 
 CLOUD_LEASE = 15.0
 LOCAL_LEASE = 3.0
@@ -56,9 +61,11 @@ class Settings(MachineSettings):
         "1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit",
         "vm-7",
     )
-    lease: Seconds | None = seconds(
+    lease: Annotated[Seconds, Field(le=LONGEST_LEASE)] | None = setting(
+        None,
         "Lease duration D: how long a dead leader holds up the fleet; all other timings follow from it. "
-        "Default: 15, and 3 on SQLite. Azure takes whole seconds from 15 to 60.",
+        "Default: 15, and 3 on SQLite. Azure takes whole seconds from 15.",
+        f"a positive number of seconds, at most {LONGEST_LEASE:g}",
         "15",
     )
     lease_renew: Seconds | None = seconds("From one renewal to the next. Default: lease / 5.", "3")
@@ -203,9 +210,14 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
+def without_secrets(url: str) -> str:
+    """Return a URL without the name and password in it, and without its query, which may be a signature."""
+    return re.sub(r"\?.*", f"?{MASK}", re.sub(r"(?<=://)[^/@]*@", f"{MASK}@", url), flags=re.DOTALL)
+
+
 def _problem(name: str, value: object, given: Mapping[str, object]) -> str:
     info = Settings.model_fields[name]
-    shown = "'***'" if name in SECRETS else repr(value)
+    shown = repr(MASK if name in SECRETS else without_secrets(value) if isinstance(value, str) else value)
     where = _where(name, given)
     return f"{where}={shown} must be {hint(info, 'expects')}; for example {variable(name)}={hint(info, 'example')}"
 
@@ -220,8 +232,10 @@ def _contradictions(settings: Settings, given: Mapping[str, object]) -> list[str
             problems.append(_problem(name, value, given))
     for name in ("endpoint_url", "queue_endpoint_url", "host_url"):
         value = getattr(settings, name)
-        if value is not None and not value.startswith(("http://", "https://")):
+        if value is not None and not names_a_server(value):
             problems.append(_problem(name, value, given))
+    if settings.aws_region is not None and not re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", settings.aws_region):
+        problems.append(_problem("aws_region", settings.aws_region, given))
     if not re.fullmatch(r"(?:[a-z](?:-?[a-z0-9])*-)?", settings.queue_prefix) or len(settings.queue_prefix) > 20:
         problems.append(_problem("queue_prefix", settings.queue_prefix, given))
     lease = settings.lease

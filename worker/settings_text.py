@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from worker.settings import Settings, environment, hint, variable
+from worker.settings import MASK, Settings, environment, hint, variable, without_secrets
 from worker.store_settings import STORE_FORMS
-
-_MASK = "********"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ def markdown() -> str:
 
 def _masked(value: object) -> str | float | int | None:
     if isinstance(value, SecretStr):
-        return _MASK
+        return MASK
     if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@]*@", f"{_MASK}@", value)
+        return without_secrets(value)
     return value if isinstance(value, int | float) else None

@@ -14,6 +14,8 @@ PREFIX = "WORKER_"
 
 STORE_FORMS = "sqlite:///PATH (one machine), azure://ACCOUNT/CONTAINER[/PREFIX] or s3://BUCKET[/PREFIX]"
 
+URL = "a URL of http:// or https://, without a password, query or fragment"
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -42,13 +44,13 @@ class StoreSettings(BaseSettings):
     endpoint_url: str | None = setting(
         None,
         "Another endpoint of the store's API (Blob or S3): emulators, S3-compatible stores, other Azure clouds.",
-        "a URL that starts with http:// or https://",
+        URL,
         "http://127.0.0.1:9000",
     )
     queue_endpoint_url: str | None = setting(
         None,
         "Another endpoint of the queues' API (Queue Storage or SQS), where the queues are not at WORKER_ENDPOINT_URL.",
-        "a URL that starts with http:// or https://",
+        URL,
         "http://127.0.0.1:9324",
     )
     queue_prefix: str = setting(
@@ -58,7 +60,10 @@ class StoreSettings(BaseSettings):
         "staging-",
     )
     aws_region: str | None = setting(
-        None, "Region of bucket and queues. Default: AWS_REGION or AWS_DEFAULT_REGION.", "a region", "eu-central-1"
+        None,
+        "Region of bucket and queues. Default: AWS_REGION or AWS_DEFAULT_REGION.",
+        "a region: lower-case letters, digits and hyphens",
+        "eu-central-1",
     )
     azure_credential: Literal["managed", "default"] = setting(
         "managed",

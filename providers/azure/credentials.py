@@ -9,7 +9,6 @@ is told in the same words.
 from __future__ import annotations
 
 import base64
-import binascii
 import threading  # noqa: TID251 - a lock only: several threads may be the first to sign in
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,7 +107,7 @@ def _parsed(account: str, text: str | None) -> dict[str, str]:
         raise Misconfigured("WORKER_AZURE_CONNECTION_STRING must have AccountName=… and AccountKey=…, separated by ';'")
     try:
         base64.b64decode(parts["AccountKey"], validate=True)
-    except binascii.Error as exc:
+    except ValueError as exc:  # binascii.Error, or characters outside ASCII
         raise Misconfigured("WORKER_AZURE_CONNECTION_STRING: its AccountKey is no base64: copy it whole") from exc
     if parts["AccountName"] != account:
         raise Misconfigured(
@@ -136,13 +135,13 @@ def _queue_url(options: StoreOptions, told: dict[str, str], usual: str) -> str:
 
 def _check_url(url: str) -> None:
     """Refuse what the SDK would stumble over, and secrets, which errors would repeat."""
-    if not names_a_server(url):
-        raise Misconfigured("an endpoint of Azure Storage must be a URL such as https://ACCOUNT.blob.core.windows.net")
     if "?" in url or "#" in url:
         raise Misconfigured(
             "an endpoint of Azure Storage ends before the '?': a shared access signature is no way to sign in here; "
             "use an identity, or WORKER_AZURE_CONNECTION_STRING with a key"
         )
+    if not names_a_server(url):
+        raise Misconfigured("an endpoint of Azure Storage must be a URL such as https://ACCOUNT.blob.core.windows.net")
 
 
 def _check_encrypted(*urls: str) -> None:

@@ -36,7 +36,7 @@ from azure.storage.blob import BlobClient, BlobLeaseClient, ContainerClient
 
 from providers.azure.documents import BlobDocuments, store_time, version_of
 from providers.azure.errors import translated
-from providers.body import decode, encode
+from providers.body import checked, encode, parse
 from providers.interface import (
     BadDocument,
     Bid,
@@ -212,8 +212,5 @@ def _read(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     """Return the fields of a record. Raises BadDocument; NewerFormat for a newer one."""
     fields: dict[str, Any] = {}
     for name, value in metadata.items():
-        try:
-            fields[name.lower()] = json.loads(value)
-        except ValueError as exc:
-            raise BadDocument(f"{key}: the metadata {name!r} is not JSON: {value[:40]!r}") from exc
-    return decode(json.dumps(fields).encode(), f"{key} (its metadata)")
+        fields[name.lower()] = parse(value, f"{key}: the metadata {name!r}")
+    return checked(fields, f"{key} (its metadata)")

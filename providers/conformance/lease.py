@@ -243,7 +243,13 @@ class LeaseSuite:
             encode({"term": -7, "holder": "a", "duration": 15, "renewals": 0}),
             encode({"term": 7, "holder": ["a"], "duration": 15, "renewals": 0}),
             encode({"term": 7, "holder": "a", "duration": -1, "renewals": 0}),
-            encode({"term": 7, "holder": "a", "duration": float("inf"), "renewals": 0}),
+            encode({"term": 7, "holder": "a", "duration": 10**400, "renewals": 0}),
+            encode({"term": 7, "holder": "a", "duration": 61, "renewals": 0}),
+            encode({"term": 7, "holder": "a", "duration": 15, "renewals": 10**400}),
+            b'{"format": 1, "term": 7, "holder": "a", "duration": Infinity, "renewals": 0}',
+            b'{"format": 1, "term": 7, "holder": "a", "duration": 15, "renewals": 0, "later": 1e999}',
+            b'{"format": 1, "term": 7, "holder": "a", "duration": 15, "renewals": 0, "later": ' + b"9" * 5000 + b"}",
+            b'{"format": 1, "term": 7, "holder": "a", "duration": 15, "renewals": 0, "later": ' + b"[" * 5000,
         ],
     )
     def test_garbled(self, harness: Harness, body: bytes) -> None:

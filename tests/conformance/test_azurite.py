@@ -70,7 +70,7 @@ class AzuriteHarness(Harness):
         try:
             fields = json.loads(body)
             metadata = {name: json.dumps(value) for name, value in fields.items()}
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             blob.upload_blob(body, overwrite=True)  # whoever uploads over it takes the record away
         else:
             blob.upload_blob(b"", overwrite=True, metadata=metadata)

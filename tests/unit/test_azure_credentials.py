@@ -67,6 +67,7 @@ def test_endpoints(options: StoreOptions, blobs: str, queues: str) -> None:
         (StoreOptions(azure_connection_string="SharedAccessSignature=sv=secret"), "AccountName=… and AccountKey=…"),
         (StoreOptions(azure_connection_string="UseDevelopmentStorage=true"), "AccountName=… and AccountKey=…"),
         (StoreOptions(azure_connection_string=f"AccountName={ACCOUNT};AccountKey=secret"), "copy it whole"),
+        (StoreOptions(azure_connection_string=f"AccountName={ACCOUNT};AccountKey=schlüssel"), "copy it whole"),
         (StoreOptions(azure_connection_string=SIGNED, endpoint_url=HERE), "WORKER_QUEUE_ENDPOINT_URL"),
         (StoreOptions(azure_connection_string=SIGNED, endpoint_url="ftp://a.blob.b"), "must be a URL"),
         (

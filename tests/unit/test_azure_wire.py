@@ -246,6 +246,17 @@ def test_observe(proxy: FaultProxy) -> None:
     assert (view.version, view.free, view.store_time) == ('"0x2"', False, DATED)
 
 
+@pytest.mark.parametrize(
+    "value", ["nonsense", "9" * 5000, "NaN", "1e999", "[" * 5000, '"\\ud800'], ids=lambda one: one[:9]
+)
+def test_observe_garbage(proxy: FaultProxy, value: str) -> None:
+    """Whatever somebody has written into the lease's metadata is a lease that is damaged, and says so."""
+    garbage = azure(200, x_ms_lease_state="leased", x_ms_meta_format="1", x_ms_meta_term="3", x_ms_meta_later=value)
+    view = ask(proxy, OPERATIONS["observe"][1], [garbage])
+    assert isinstance(view, LeaseView)
+    assert "the metadata 'later' is not JSON" in (view.garbled or "")
+
+
 def test_claim(proxy: FaultProxy) -> None:
     """A claim acquires what was seen, then records its term under the lease and over exactly what was seen."""
     grant, [acquire, record] = done(proxy, "claim")

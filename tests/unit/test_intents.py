@@ -89,6 +89,8 @@ def test_unknown_kinds_and_fields_survive_a_rewrite() -> None:
         ({"kind": "pause", "queue": "", "at": NOW.isoformat()}, "'queue' is ''"),
         ({"kind": "pause", "queue": "orders", "at": "yesterday"}, "'at' is 'yesterday'"),
         ({"kind": "pause", "queue": "orders", "at": "2026-03-01T12:00:00"}, "'at' is"),
+        ({"kind": "pause", "queue": "orders", "at": "0001-01-01T00:00:00+23:59"}, "'at' is"),
+        ({"kind": "pause", "queue": "orders", "at": "9999-12-31T23:59:59-23:59"}, "'at' is"),
         ({"kind": "repartition", "queue": "orders", "from": 2, "to": 0, "at": NOW.isoformat()}, "to 0"),
     ],
 )

@@ -18,9 +18,6 @@ from types import MappingProxyType
 from providers.interface import Expiry, LeaseView
 from worker.core.timings import RHO, Timings
 
-LONGEST_LEASE = 60.0
-"""Seconds. A lease object that vanished may have granted this much, unless the last opened term says otherwise."""
-
 
 class Phase(enum.Enum):
     """Where one instance stands towards the lease."""
@@ -246,7 +243,6 @@ def next_look(rank: int | None, changed: bool, timings: Timings, expiry: Expiry)
 
 __all__ = [
     "ACTING",
-    "LONGEST_LEASE",
     "MOVES",
     "IllegalMove",
     "Move",

@@ -232,6 +232,6 @@ def _when(text: Any) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return None if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 1 or 9999 is another year in UTC
         return None
-    return None if at.tzinfo is None else at.astimezone(UTC)

@@ -7,9 +7,8 @@ import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from providers.interface import Expiry
+from providers.interface import LONGEST_LEASE, Expiry
 from providers.provider import Provider
-from worker.core.election import LONGEST_LEASE
 from worker.core.timings import leader_timings
 from worker.doctor.examination import Patient
 from worker.doctor.findings import Finding, Findings, failed, ok, skipped, warning
