@@ -5,6 +5,9 @@
     pause     the same, and then wait until the notice is over, and start anew: new sessions, nothing remembered
     risk      the leader steps down: another one leads before this machine can take the lease with it
 
+Several may be announced at once, or one after the other: every one of them is heeded, whatever is under way already.
+The nearest end says how much time there is, and a machine that goes is gone, even if it was to pause first.
+
 Meanwhile the machine is protected from being scaled in while handlers run on it, and the leader publishes the fleet's
 backlog, the figure that autoscaling goes by. A platform that does not answer costs the instance nothing but these: it
 is asked again, and reported once.
@@ -52,7 +55,7 @@ class Hosted:
         self._life: Supervisor | None = None
         self._holding: asyncio.Task[None] | None = None
         self._notices: list[Notice] = []
-        self._leaving: Notice | None = None  # what the present life is drained for
+        self._heeded: list[Notice] = []  # what the present life is drained for, as it was announced
         self._told: set[str] = set()  # notices that were acted on
         self._changed, self._stopping = asyncio.Event(), asyncio.Event()
         self._protected: bool | None = None  # as the platform knows it; None: it was never told
@@ -78,9 +81,9 @@ class Hosted:
             while await self._machine_is_calm():
                 code = await self._live(facts)
                 await self._protect(False)
-                for notice in self._going() if self._leaving is not None else ():
+                for notice in self._going() if self._heeded else ():
                     await self._acknowledge(notice)
-                if self._leaving is None or self._leaving.end is End.GONE:
+                if not self._heeded or any(notice.end is End.GONE for notice in self._heeded):
                     break
             return code
         finally:
@@ -91,7 +94,7 @@ class Hosted:
 
     async def _live(self, facts: Facts) -> int:
         """Run one instance; return its exit code when nothing of it acts any more."""
-        self._leaving = None
+        self._heeded = []
         self._life, service = self._start(facts)
         self._heed()  # what came in between
         try:
@@ -162,9 +165,9 @@ class Hosted:
             if notice.end is End.RISK:
                 if self._tell(notice) and self._life.elector.term is not None:
                     self._life.elector.term.step_down(f"the machine may be taken away: {notice.cause}")
-            elif self._leaving is None or (self._leaving.end is End.PAUSE and notice.end is End.GONE):
+            elif notice not in self._heeded:  # new, or with another time than before
                 self._tell(notice)
-                self._leaving = notice
+                self._heeded.append(notice)
                 self._life.drain(f"the machine: {notice.cause}", within=self._time_for(notice))
                 if self._holding is None or self._holding.done():
                     self._holding = asyncio.create_task(self._hold())
@@ -187,15 +190,20 @@ class Hosted:
 
     async def _hold(self) -> None:
         """Ask for more time while draining, where the platform gives any."""
-        while self._life is not None and self._leaving is not None:
-            try:
-                pause = await self._host.hold(self._leaving)
-            except ProviderError as exc:
-                self._failed("hold", f"the platform was not asked for more time: {exc}")
-                pause = EVERY
-            if pause is None:
+        while self._life is not None:
+            pauses = [await self._hold_one(notice) for notice in [*self._heeded]]
+            again = [pause for pause in pauses if pause is not None]
+            if not again:
                 return
-            await self._ports.clock.sleep(pause)
+            await self._ports.clock.sleep(min(again))
+
+    async def _hold_one(self, notice: Notice) -> float | None:
+        """Return after how many seconds to ask again; None: not at all."""
+        try:
+            return await self._host.hold(notice)
+        except ProviderError as exc:
+            self._failed("hold", f"the platform was not asked for more time: {exc}")
+            return EVERY
 
     async def _acknowledge(self, notice: Notice) -> None:
         """Tell the platform, which waits for it: until it has heard, or until told to stop, but once at the least."""

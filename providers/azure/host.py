@@ -124,13 +124,14 @@ class AzureHost:
         """Do nothing: Azure gives no more time than the scale set's terminate notification asks for."""
 
     def acknowledge(self, notice: Notice) -> None:
-        """Let the event start, if it is still announced, and for this machine alone.
+        """Let the event start, if it still waits for that, and for this machine alone.
 
         Azure would start it for all the machines that it names, and the others may not be ready: such an event is left
-        to its time. So is one without an id of its own.
+        to its time. So is one without an id of its own. Of one that has started there is nothing left to ask.
         """
         for event in self._events():
-            if _text(event, "EventId") == notice.id and len(event["Resources"]) == 1:
+            started = _word(event, "EventStatus") == "started"
+            if _text(event, "EventId") == notice.id and len(event["Resources"]) == 1 and not started:
                 self._server.post_json(EVENTS, {"StartRequests": [{"EventId": notice.id}]}, HEADERS)
 
     def protect(self, busy: bool) -> None:

@@ -313,6 +313,14 @@ def test_acknowledge(server: FakeMetadata, host: Host) -> None:
     assert len(server.started) == 2
 
 
+def test_what_has_started_is_not_started_again(server: FakeMetadata, host: Host) -> None:
+    """There is nothing to ask of an event that is under way; a notice of it is acknowledged without a request."""
+    server.schedule("Terminate", id="e1", EventStatus="Started")
+    (notice,) = host.notices()
+    host.acknowledge(notice)
+    assert server.started == []
+
+
 def test_others_are_not_hurried(server: FakeMetadata, host: Host) -> None:
     """An event that names other machines too is left to its time: they may not be ready."""
     server.schedule("Freeze", resources=["set_0", "set_1"])

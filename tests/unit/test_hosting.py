@@ -136,6 +136,54 @@ async def test_an_earlier_end_shortens_a_drain_under_way(world: World) -> None:
 
 
 @simulated
+async def test_of_several_ends_at_once_the_nearest_counts(world: World) -> None:
+    """A machine that is scaled in, which waits, and evicted, which does not, is left in time for the eviction."""
+    machine = Machine()
+    one = await Guest(world, machine, drain_timeout=1000).working()
+    await one.busy(takes=900)
+    notice = gone(world, 40)
+    machine.announced = [gone(world, id="scaled in"), notice]
+    assert await one.ends() == 0
+    assert notice.at is not None
+    assert world.ports("a").clock.wall() < notice.at
+    assert set(machine.told("acknowledge")) == {"scaled in", "end"}
+
+
+@simulated
+async def test_an_eviction_in_the_middle_of_a_scale_in_counts(world: World) -> None:
+    """A drain that a scale-in has begun, and that the platform waits for, still ends before a nearer end."""
+    machine = Machine()
+    machine.grace = 7.0
+    one = await Guest(world, machine, drain_timeout=1000).working()
+    await one.busy(takes=900)
+    machine.announced = [gone(world, id="scaled in")]
+    await world.passes(30)
+    notice = gone(world, 40)
+    machine.announced = [*machine.announced, notice]
+    assert await one.ends() == 0
+    assert notice.at is not None
+    assert world.ports("a").clock.wall() < notice.at
+    assert [event["id"] for event in one.heard("host.notice")] == ["scaled in", "end"]
+    assert "end" in machine.told("hold")  # each is held, where the platform lets it
+
+
+@simulated
+async def test_an_end_that_comes_nearer_is_heeded_again(world: World) -> None:
+    """An announcement whose time was brought forward shortens the drain that it began."""
+    machine = Machine()
+    one = await Guest(world, machine, drain_timeout=1000).working()
+    await one.busy(takes=900)
+    machine.announced = [gone(world, 900)]
+    await world.passes(30)
+    notice = gone(world, 40)
+    machine.announced = [notice]
+    assert await one.ends() == 0
+    assert notice.at is not None
+    assert world.ports("a").clock.wall() < notice.at
+    assert len(one.heard("host.notice")) == 1
+
+
+@simulated
 async def test_a_machine_that_pauses_is_left_and_joined_again(world: World) -> None:
     """It is drained before the pause, which is acknowledged, and a new life begins when the notice is over."""
     machine = Machine()
