@@ -98,7 +98,7 @@ def test_drained_by_an_operator(tmp_path: Path) -> None:
         leader = fleet.leader
         assert leader is not None
         mark = fleet.mark()
-        ok(worker(tmp_path, "drain", leader.name, "--wait"))
+        assert ok(worker(tmp_path, "drain", leader.name, "--wait")).splitlines()[0].endswith(" has left")
         ended = fleet.wait_for(named("process.ended", instance=leader.name), BOUNDS["drain"].worst, since=mark)
         assert ended.get("exit_code") == 0
         [other] = [it for it in fleet.instances.values() if it is not leader]

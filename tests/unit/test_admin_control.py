@@ -11,7 +11,7 @@ from tests.unit.admin_support import Sample, run
 from worker.admin.control import Orders, read_control
 from worker.admin.repartition import repartition
 from worker.admin.status import Lead
-from worker.admin.waiting import drained, known_lease, next_leader
+from worker.admin.waiting import Drained, drained, known_lease, next_leader
 from worker.admin.watcher import Watcher
 from worker.core.intents import Drain, Repartition
 from worker.core.timings import leader_timings, member_timings
@@ -245,18 +245,21 @@ def test_waiting_for_the_next_leader_and_in_vain() -> None:
 
 
 def test_waiting_for_a_drain() -> None:
-    """A drain is over when its session has left, or has been silent for longer than it may act."""
+    """A drain is over when its session has left, or has been silent for longer than it may act; and tells which."""
 
     async def test(sample: Sample) -> None:
         id, clock = await sample.member("i-3"), sample.clock
         with pytest.raises(WorkerError, match="i-3~s1 has not left"):
             await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=10, every=1)
-        await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=100, every=1)
+        done = await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=100, every=1)
+        assert done == Drained(left=[], silent=[id], instead=[])
 
         async def leave() -> None:
             await sample.member("i-3", state="left")
+            await sample.member("i-3", "s2")
 
         clock.on_sleep = leave
-        await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=2, every=1)
+        done = await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=2, every=1)
+        assert done == Drained(left=[id], silent=[], instead=["i-3~s2"])
 
     run(test)

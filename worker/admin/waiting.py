@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from worker.admin.status import Lead, LeaseStatus
 from worker.admin.watcher import Watcher
@@ -36,14 +37,29 @@ async def next_leader(watcher: Watcher, clock: Clock, term: int, *, within: floa
         await clock.sleep(every)
 
 
-async def drained(watcher: Watcher, clock: Clock, ids: Collection[str], *, within: float, every: float) -> None:
-    """Wait until these sessions have left, or have been silent for so long that they cannot act any more."""
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What has become of sessions that were told to drain: member ids."""
+
+    left: list[str]  # in good order, by their own word
+    silent: list[str]  # without a word: killed, or cut off, and for so long that they cannot act any more
+    instead: list[str]  # newer sessions of the same instances, which nobody has told to drain
+
+
+async def drained(watcher: Watcher, clock: Clock, ids: Collection[str], *, within: float, every: float) -> Drained:
+    """Wait until none of these sessions can act any more, and tell why. Raises WorkerError when it takes too long."""
     deadline = clock.now() + within
     while True:
         status = await watcher.look(depths=False)
         there = [member.id for member in status.members if member.id in ids and member.here]
         if not there:
-            return
+            left = {member.id for member in status.members if member.state == "left"}
+            instances = {id.rpartition("~")[0] for id in ids}
+            return Drained(
+                left=[id for id in ids if id in left],
+                silent=[id for id in ids if id not in left],
+                instead=[one.id for one in status.members if one.instance in instances and one.here],
+            )
         if clock.now() > deadline:
             raise WorkerError(f"{', '.join(there)} has not left within {within:.0f} s")
         await clock.sleep(every)

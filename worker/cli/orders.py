@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -55,12 +56,23 @@ def drain(instance: str, wait: bool) -> None:
     async def work(fleet: Fleet) -> dict[str, Any]:
         orders = await fleet.orders.drain(instance)
         ids = [member_id(order.instance, order.session) for order in orders]
-        if wait:
-            within = _longest(fleet, "drain") + fleet.settings.member.patience
-            await drained(fleet.watcher, fleet.clock, ids, within=within, every=fleet.every)
-        return {"sessions": ids, "left": wait}
+        if not wait:
+            return {"sessions": ids}
+        within = _longest(fleet, "drain") + fleet.settings.member.patience
+        done = await drained(fleet.watcher, fleet.clock, ids, within=within, every=fleet.every)
+        return {"sessions": ids, **asdict(done)}
 
-    _run(work, lambda done: f"{', '.join(done['sessions'])} {'has left' if done['left'] else 'was told to drain'}")
+    def say(done: dict[str, Any]) -> str:
+        if "left" not in done:
+            return f"{', '.join(done['sessions'])} was told to drain"
+        said = (
+            (done["left"], "has left"),
+            (done["silent"], "did not say that it has left; it has been silent for too long to act any more"),
+            (done["instead"], "stands in its place, and was not told to drain"),
+        )
+        return "\n".join(f"{', '.join(ids)} {what}" for ids, what in said if ids)
+
+    _run(work, say)
 
 
 @click.command()
