@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import boto3.session
 import pytest
@@ -38,16 +39,29 @@ PULL = {"ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlFor
 """What `aws ecr get-login-password` and `docker pull` ask of ECR."""
 
 
-def operations() -> set[str]:
-    """Return every operation of AWS that the drivers call, by their source: `sqs:ReceiveMessage`."""
+PLAIN = {"can_paginate", "close", "exceptions", "meta"}
+"""What a client has besides operations, and asks nothing of AWS."""
+
+
+def operations(source: str | None = None) -> set[str]:
+    """Return every operation of AWS that the drivers call, by their source: `sqs:ReceiveMessage`.
+
+    Fails where a client is used in a way that does not tell which operation is meant: `get_paginator`, `upload_file`, …
+    """
     known: dict[str, str] = {}
-    session = boto3.session.Session(region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    unclear: set[str] = set()
+    session: Any = boto3.session.Session(region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     for service in SERVICES:
-        names = session._session.get_service_model(service).operation_names
-        known |= {xform_name(name): f"{service}:{name}" for name in names}
+        client = session.client(service)
+        names = {xform_name(name): f"{service}:{name}" for name in client.meta.service_model.operation_names}
+        known |= names
+        unclear |= {name for name in dir(client) if not name.startswith("_")} - names.keys() - PLAIN
     (folder,) = aws.__path__
-    trees = [ast.parse(path.read_text()) for path in Path(folder).glob("*.py")]
-    called = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    sources = [source] if source else [path.read_text() for path in Path(folder).rglob("*.py")]
+    nodes = [node for text in sources for node in ast.walk(ast.parse(text))]
+    called = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    indirect = {"getattr", "resource"} & {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert not (called & unclear) | indirect, "say which operation is meant: call it"
     return {known[name] for name in called & known.keys()}
 
 
@@ -71,6 +85,23 @@ def test_the_drivers_call_what_is_known() -> None:
     assert {one.partition(":")[0] for one in found} == set(SERVICES)
     assert {"s3:PutObject", "sqs:ReceiveMessage", "autoscaling:CompleteLifecycleAction"} <= found
     assert found >= NEEDS.keys() | WITHHELD
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'client.get_paginator("list_objects_v2")',
+        'client.get_waiter("object_exists")',
+        'client.upload_file("a", "b", "c")',
+        'client.generate_presigned_url("get_object")',
+        'getattr(client, "put_object")(Bucket="b")',
+    ],
+)
+def test_a_call_that_hides_its_operation_is_refused(call: str) -> None:
+    """What the role must allow cannot be read off such a call, so none may be in the drivers."""
+    assert operations('client.put_object(Bucket="b")') == {"s3:PutObject"}
+    with pytest.raises(AssertionError, match="which operation"):
+        operations(call)
 
 
 def test_machines_may_do_what_the_drivers_call_and_nothing_else(aws_defaults: State) -> None:
