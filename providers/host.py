@@ -60,6 +60,9 @@ class Host(Protocol):
     def acknowledge(self, notice: Notice) -> None:
         """Say that the machine is ready for what was announced. It may happen at once. May be called again."""
 
+    def ready(self) -> None:
+        """Say that the worker takes part: the platform may count on this machine from now on. May be called again."""
+
     def protect(self, busy: bool) -> None:
         """Keep the platform from choosing this machine when it scales in, or let it."""
 

@@ -42,6 +42,10 @@ class PortableHost:
         """Say that the machine is ready for what was announced."""
         await self._ask("host.acknowledge", lambda host: host.acknowledge(notice), changes=True)
 
+    async def ready(self) -> None:
+        """Say that the platform may count on this machine."""
+        await self._ask("host.ready", lambda host: host.ready(), changes=True)
+
     async def protect(self, busy: bool) -> None:
         """Keep the platform from choosing this machine when it scales in, or let it."""
         await self._ask("host.protect", lambda host: host.protect(busy), changes=True)

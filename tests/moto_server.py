@@ -5,7 +5,7 @@ function takes ten microseconds to tell. With 700 messages in a queue a batch of
 the demo's 5,366 messages did not get through in time. Its answers are the same.
 
 moto has lifecycle hooks, but no lifecycle actions. Here a machine is taken to wait for each of its group's hooks for as
-long as it is in the group, and leaves it when all have been completed.
+long as it is in the group, and leaves it when all that are of its end have been completed.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ def record_heartbeat(response: Any) -> ActionResult:
 def complete_action(response: Any) -> ActionResult:
     """Answer CompleteLifecycleAction."""
     machine, hook, hooks = _waited_for(response)
-    completed = _completed.setdefault(machine, set())
-    completed.add(hook)
-    if completed >= hooks:
+    _completed.setdefault(machine, set()).add(hook)
+    last = {name for name, transition in hooks.items() if transition.endswith("_TERMINATING")}
+    if hook in last and _completed[machine] >= last:
         response.autoscaling_backend.terminate_instance(machine, should_decrement=True)
     return EmptyResult()
 
 
-def _waited_for(response: Any) -> tuple[str, str, set[str]]:
-    """Return the machine, the hook, and all hooks of its group; refuse what does not keep the machine waiting."""
+def _waited_for(response: Any) -> tuple[str, str, dict[str, str]]:
+    """Return the machine, the hook, and the transition of each of its group's hooks; refuse what is not waited for."""
     group, hook, machine = (
         response._get_param(name) for name in ("AutoScalingGroupName", "LifecycleHookName", "InstanceId")
     )
     backend = response.autoscaling_backend
-    hooks = {one.name for one in backend.describe_lifecycle_hooks(group) if "TERMINATING" in one.lifecycle_transition}
+    hooks = {one.name: one.lifecycle_transition for one in backend.describe_lifecycle_hooks(group)}
     inside = {one.instance.id for one in backend.autoscaling_groups[group].instance_states}
     from moto.autoscaling.exceptions import ValidationError  # not before somebody needs the service: it takes seconds
 
-    if machine not in inside or hook not in hooks - _completed.get(machine, set()):
+    if machine not in inside or hook not in hooks.keys() - _completed.get(machine, set()):
         raise ValidationError(f"No active Lifecycle Action found with instance ID {machine}")
     return machine, hook, hooks
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from providers.aws.scaling import TERMINATING
 from tests.fake_metadata import REGION
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
-
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 def make_group(aws: AutoScalingClient, size: int) -> tuple[str, list[str]]:

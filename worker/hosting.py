@@ -8,9 +8,9 @@
 Several may be announced at once, or one after the other: every one of them is heeded, whatever is under way already.
 The nearest end says how much time there is, and a machine that goes is gone, even if it was to pause first.
 
-Meanwhile the machine is protected from being scaled in while handlers run on it, and the leader publishes the fleet's
-backlog, the figure that autoscaling goes by. A platform that does not answer costs the instance nothing but these: it
-is asked again, and reported once.
+A new machine is said to be ready once its first instance takes part. From then on it is protected from being scaled in
+while handlers run on it, and the leader publishes the fleet's backlog, the figure that autoscaling goes by. A platform
+that does not answer costs the instance nothing but these: it is asked again, and reported once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from worker.errors import Exit
 from worker.ports import Ports
 from worker.process import Service
 from worker.supervisor import Supervisor
+from worker.web.health import not_ready
 
 EVERY = 5.0
 """Seconds between two questions for notices. The shortest notice there is, of an eviction, comes 30 s ahead."""
@@ -58,6 +59,7 @@ class Hosted:
         self._heeded: list[Notice] = []  # what the present life is drained for, as it was announced
         self._told: set[str] = set()  # notices that were acted on
         self._changed, self._stopping = asyncio.Event(), asyncio.Event()
+        self._counted_on = False  # the platform was told that this machine is ready
         self._protected: bool | None = None  # as the platform knows it; None: it was never told
         self._busy_until = float("-inf")
         self._failing: set[str] = set()  # operations whose failure has been reported
@@ -136,6 +138,7 @@ class Hosted:
         """Act on what is new."""
         await self._ask_for_notices()
         self._heed()
+        await self._tell_when_ready()
         await self._protect_if_busy()
 
     async def _identify(self) -> Facts:
@@ -216,6 +219,17 @@ class Hosted:
                 self._failed("acknowledge", f"{notice.cause} could not be acknowledged: {exc}")
                 if await wait_for(self._stopping, EVERY):
                     return
+
+    async def _tell_when_ready(self) -> None:
+        """Once an instance takes part in the fleet, and not before, the platform may count on this machine."""
+        if self._counted_on or not_ready(self._life) is not None:
+            return
+        try:
+            await self._host.ready()
+            self._counted_on = True
+            self._failing.discard("ready")
+        except ProviderError as exc:
+            self._failed("ready", f"the machine's platform was not told that it is ready: {exc}")
 
     async def _protect_if_busy(self) -> None:
         now, here = self._ports.clock.now(), self._life is not None and not self._life.draining

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 from providers.aws.clients import Clients
 from providers.aws.imds import Imds
-from providers.aws.scaling import Hook, Scaling
+from providers.aws.scaling import LAUNCHING, TERMINATING, Hook, Scaling
 from providers.host import End, Identity, Notice
 from providers.interface import Misconfigured, OutcomeUnknown, ProviderError
 from providers.metadata import MetadataServer, read_json, read_text
@@ -93,6 +93,13 @@ class AwsHost:
         """See `host.Host.acknowledge`."""
         self._for_hooks(notice, Scaling.complete)
 
+    def ready(self) -> None:
+        """See `host.Host.ready`. Completes the hooks that keep the machine waiting for that."""
+        group = self._group or self._member_of()
+        for hook in self._known().hooks(group, LAUNCHING) if group is not None else ():
+            assert group is not None  # it has hooks
+            self._known().complete(group, hook)
+
     def protect(self, busy: bool) -> None:
         """See `host.Host.protect`. Sends nothing where nothing changes; a machine without a group needs nothing."""
         if self._protected is None or self._group is None:
@@ -158,7 +165,7 @@ class AwsHost:
         return self._group
 
     def _hooks(self, group: str | None) -> list[Hook]:
-        hooks = self._known().hooks(group) if group is not None else []
+        hooks = self._known().hooks(group, TERMINATING) if group is not None else []
         shortest = min((hook.timeout for hook in hooks), default=None)
         self._grace = None if shortest is None else min(max(shortest / SHARE, SHORTEST), LONGEST)
         return hooks

@@ -1,4 +1,4 @@
-"""A machine's Auto Scaling group: what it says of the machine, the hooks before an end, protection; and the backlog.
+"""A machine's Auto Scaling group: what it says of the machine, its hooks at start and end, protection; the backlog.
 
 The names that are sent here are AWS's own: the group's and the hooks' come from one of its answers just before. So what
 it then calls invalid (`ValidationError`, the one code that it has) is a moment that has passed, not a mistake.
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 """The transition whose hooks keep a machine waiting before it is taken away."""
+
+LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+"""The transition whose hooks keep a new machine waiting before its group counts on it."""
 
 USUAL_TIMEOUT = 3600
 """Seconds: a hook's heartbeat timeout where nobody has chosen one."""
@@ -64,8 +67,8 @@ class Scaling:
                 return Membership(one["AutoScalingGroupName"], bool(one.get("ProtectedFromScaleIn")))
         return None
 
-    def hooks(self, group: str) -> list[Hook]:
-        """Ask which hooks keep a machine of this group waiting before it is taken away."""
+    def hooks(self, group: str, transition: str) -> list[Hook]:
+        """Ask which hooks keep a machine of this group waiting in this transition."""
         client = self._clients.autoscaling
         asked = _request(client.meta, "DescribeLifecycleHooks", group)
         with _answered(asked):
@@ -74,7 +77,7 @@ class Scaling:
         return [
             Hook(one["LifecycleHookName"], one.get("HeartbeatTimeout") or USUAL_TIMEOUT)
             for one in answer["LifecycleHooks"]
-            if one.get("LifecycleTransition") == TERMINATING and one.get("LifecycleHookName")
+            if one.get("LifecycleTransition") == transition and one.get("LifecycleHookName")
         ]
 
     def heartbeat(self, group: str, hook: Hook) -> None:
@@ -86,7 +89,7 @@ class Scaling:
             )
 
     def complete(self, group: str, hook: Hook) -> None:
-        """Let the machine go on to its end. Does nothing where the hook does not keep it waiting (any more)."""
+        """Let the machine go on, into the group or to its end. Does nothing where the hook does not keep it waiting."""
         client = self._clients.autoscaling
         with _answered(_request(client.meta, "CompleteLifecycleAction", self.machine, group)), _passed():
             client.complete_lifecycle_action(

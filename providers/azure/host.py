@@ -134,6 +134,9 @@ class AzureHost:
             if _text(event, "EventId") == notice.id and len(event["Resources"]) == 1 and not started:
                 self._server.post_json(EVENTS, {"StartRequests": [{"EventId": notice.id}]}, HEADERS)
 
+    def ready(self) -> None:
+        """Do nothing: Azure asks by itself, at `/healthz/azure`."""
+
     def protect(self, busy: bool) -> None:
         """Do nothing: a machine cannot protect itself from Azure's scaling.
 

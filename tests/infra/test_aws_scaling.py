@@ -6,14 +6,18 @@ from typing import Any
 
 import pytest
 
-from providers.aws.scaling import METRIC, NAMESPACE, TERMINATING
+from providers.aws.scaling import LAUNCHING, METRIC, NAMESPACE, TERMINATING
 from tests.infra.aws_support import State
 
 
-def test_the_hook_is_the_one_that_workers_heed(aws_defaults: State) -> None:
-    """The hook is of the transition that the driver asks for, and an end that nobody held goes on."""
-    (hook,) = aws_defaults.all("aws_autoscaling_lifecycle_hook")
-    assert (hook["lifecycle_transition"], hook["default_result"]) == (TERMINATING, "CONTINUE")
+def test_the_hooks_are_those_that_workers_heed(aws_defaults: State) -> None:
+    """The hooks are of the driver's transitions: an unheld end goes on, an unfinished start fails."""
+    hooks = aws_defaults.all("aws_autoscaling_lifecycle_hook")
+    assert {hook["lifecycle_transition"]: hook["default_result"] for hook in hooks} == {
+        TERMINATING: "CONTINUE",
+        LAUNCHING: "ABANDON",
+    }
+    assert len({hook["name"] for hook in hooks}) == len(hooks) == 2
 
 
 def test_a_roll_is_taken_back_when_it_fails(aws_defaults: State) -> None:

@@ -32,6 +32,9 @@ class Machine:
     async def acknowledge(self, notice: Notice) -> None:
         self._say("acknowledge", notice.id)
 
+    async def ready(self) -> None:
+        self._say("ready", True)
+
     async def protect(self, busy: bool) -> None:
         self._say("protect", busy)
 

@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from providers.aws.host import LIFECYCLE, REBALANCE, SPOT, AwsHost
+from providers.aws.scaling import LAUNCHING, TERMINATING
 from providers.host import End, Identity, Notice
 from providers.interface import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
 from providers.metadata import MetadataServer
@@ -23,7 +24,7 @@ from tests import fake_metadata as fake
 from tests.emulators import AwsEmulator
 from tests.fake_metadata import REGION, FakeMetadata
 from tests.proxy import WEB_PAGE, Canned, Fault, FaultProxy, Request
-from tests.scaling import TERMINATING, add_hook, make_group
+from tests.scaling import add_hook, make_group
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
@@ -160,14 +161,14 @@ def test_grace(rehearsal: Rehearsal, timeout: int, grace: float) -> None:
     """A heartbeat is due after a third of the shortest timeout, and at least every minute."""
     rehearsal.add_hook("drain", timeout)
     rehearsal.add_hook("backup", 7200)
-    rehearsal.add_hook("launch", 12, transition="autoscaling:EC2_INSTANCE_LAUNCHING")
+    rehearsal.add_hook("launch", 12, transition=LAUNCHING)
     rehearsal.host.identity()
     assert rehearsal.host.grace == grace
 
 
 def test_no_hook(rehearsal: Rehearsal) -> None:
     """A group without a hook keeps no machine waiting: there is nothing to hold and nothing to complete."""
-    rehearsal.add_hook("launch", transition="autoscaling:EC2_INSTANCE_LAUNCHING")
+    rehearsal.add_hook("launch", transition=LAUNCHING)
     rehearsal.host.identity()
     assert rehearsal.host.grace is None
     rehearsal.host.hold(TERMINATED)
@@ -192,6 +193,29 @@ def test_held_and_let_go(rehearsal: Rehearsal) -> None:
     assert rehearsal.sent() == ["DescribeLifecycleHooks", *["CompleteLifecycleAction"] * 2]
     assert all(b"LifecycleActionResult=CONTINUE" in start for start in asked[1:])
     assert not rehearsal.in_group()
+
+
+def test_ready(rehearsal: Rehearsal) -> None:
+    """A machine that is ready completes the hooks that keep it waiting for that, and no others, as often as told."""
+    rehearsal.add_hook("ready", 900, transition=LAUNCHING)
+    rehearsal.add_hook("drain")
+    rehearsal.host.identity()
+    rehearsal.sent()
+    rehearsal.host.ready()
+    asked = [passed.request.start for passed in rehearsal.way.log]
+    assert rehearsal.sent() == ["DescribeLifecycleHooks", "CompleteLifecycleAction"]
+    assert b"LifecycleHookName=ready" in asked[1]
+    assert b"LifecycleActionResult=CONTINUE" in asked[1]
+    rehearsal.host.ready()  # refused, as it waits no longer, which is no error
+    rehearsal.host.acknowledge(TERMINATED)
+    assert not rehearsal.in_group()
+
+
+def test_ready_without_a_hook(rehearsal: Rehearsal) -> None:
+    """A group that waits for nobody is told nothing."""
+    rehearsal.add_hook("drain")
+    rehearsal.host.ready()
+    assert "CompleteLifecycleAction" not in rehearsal.sent()
 
 
 def test_an_action_that_is_over(rehearsal: Rehearsal) -> None:

@@ -358,7 +358,8 @@ def test_not_acknowledged(server: FakeMetadata, host: Host, answer: Answer, kind
 
 
 def test_what_azure_does_not_offer(server: FakeMetadata, host: Host) -> None:
-    """Asking for more time or for protection sends nothing, and nothing has to be repeated."""
+    """Saying to be ready, asking for more time or for protection sends nothing, and nothing has to be repeated."""
+    host.ready()
     host.hold(Notice("e1", End.GONE, "Terminate", None))
     host.protect(True)
     host.protect(False)

@@ -12,7 +12,7 @@ import pytest
 from providers.host import End, Notice
 from providers.interface import Misconfigured, ProviderError, Unavailable
 from providers.portable_host import PortableHost
-from tests.unit.fakes import World, run, simulated
+from tests.unit.fakes import DOWN, World, run, simulated
 from tests.unit.host_support import Machine
 from worker.app import App
 from worker.hosting import BACKLOG_EVERY, EVERY, QUIET, Hosted
@@ -209,6 +209,7 @@ async def test_nothing_starts_on_a_machine_that_goes(world: World) -> None:
     await world.passes(100)
     assert one.lives == []
     assert machine.told("acknowledge") == ["end"]
+    assert machine.told("ready") == []
     assert world.keys("beats/") == []
     one.hosted.drain("TERM")
     assert await one.ends() == 0
@@ -339,6 +340,34 @@ async def test_who_does_not_lead_publishes_nothing(world: World) -> None:
     for guest in guests:
         assert bool(guest.machine.told("backlog")) == guest.lives[-1].elector.acting
     assert sum(bool(machine.told("backlog")) for machine in machines.values()) == 1
+
+
+@simulated
+async def test_a_machine_is_ready_once_its_instance_takes_part(world: World) -> None:
+    """The platform may count on a machine from the moment its instance has joined, not before, and is told once."""
+    machine = Machine()
+    world.network.always("documents.create", DOWN)
+    one = Guest(world, machine)
+    await world.passes(30)
+    assert one.heard("instance.started")
+    assert machine.told("ready") == []
+    world.network.always("documents.create", None)
+    await one.working()
+    await world.passes(100)
+    assert machine.told("ready") == [True]
+
+
+@simulated
+async def test_a_machine_that_could_not_be_called_ready_is_called_so_later(world: World) -> None:
+    """A platform that does not answer is told again, or it would take a good machine for one that never came up."""
+    machine = Machine()
+    machine.error = Unavailable("no answer")
+    await Guest(world, machine).working()
+    await world.passes(30)
+    assert len([problem for problem in world.problems if "not told that it is ready" in problem]) == 1
+    machine.error = None
+    await world.passes(SOON)
+    assert machine.told("ready") == [True]
 
 
 @simulated

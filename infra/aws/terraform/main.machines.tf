@@ -132,6 +132,17 @@ resource "aws_autoscaling_group" "this" {
   ]
 }
 
+# A machine counts from the moment its worker takes part in the fleet, which the worker says itself. One that never does
+# (an image that crashes, a setting that is refused) is replaced, and a refresh that brings only such machines fails and
+# is rolled back. Those that the group starts when it is made come before the hook, and are not waited for.
+resource "aws_autoscaling_lifecycle_hook" "ready" {
+  name                   = "ready"
+  autoscaling_group_name = aws_autoscaling_group.this.name
+  lifecycle_transition   = "autoscaling:EC2_INSTANCE_LAUNCHING"
+  heartbeat_timeout      = 900
+  default_result         = "ABANDON"
+}
+
 # Before a machine is taken away, the group waits until its worker has drained: it asks for more time while it needs it,
 # and completes the hook itself (providers/aws/host.py).
 resource "aws_autoscaling_lifecycle_hook" "drain" {
