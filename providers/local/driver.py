@@ -19,7 +19,7 @@ CAPABILITIES = Capabilities(
     atomic_move=True,
     long_poll=False,
     batch=100,  # about a millisecond: nobody waits long behind another process's batch
-    limit=1024 * 1024,  # the largest of the clouds' limits: SQLite itself would take more
+    limit=1024 * 1024,  # far more than the clouds take; SQLite itself would take more
     expiry=Expiry.OBSERVER,
 )
 

@@ -16,7 +16,7 @@ from botocore.exceptions import (
 
 from providers.aws import AwsDriver
 from providers.aws import errors as aws_errors
-from providers.aws.messages import BATCH_BYTES, ENCODED, LIMIT, to_bytes, to_text
+from providers.aws.messages import ENCODED, LIMIT, OVERHEAD, to_bytes, to_text
 from providers.interface import (
     Client,
     Misconfigured,
@@ -204,7 +204,7 @@ def test_created_meanwhile(told: Told) -> None:
 
 def test_a_second_request_that_fails(told: Told) -> None:
     """When messages take two requests and the second fails, nobody may conclude that nothing was sent."""
-    big = b"\xff" * (600 * 1024)
+    big = b"\xff" * (150 * 1024)
     told.sqs("SendMessageBatch", {"Successful": [{"Id": "0", "MessageId": "m", "MD5OfMessageBody": ""}], "Failed": []})
     told.sqs("SendMessageBatch", {"__type": "com.amazonaws.sqs#RequestThrottled", "message": "no"}, 400)
     with pytest.raises(OutcomeUnknown, match="1 of 2 messages"):
@@ -224,10 +224,17 @@ def test_a_look_ends(told: Told) -> None:
 
 
 def test_the_largest_message() -> None:
-    """The largest body that is announced fits SQS whatever its bytes are, with the attribute that then goes with it."""
-    text, attributes = to_text(b"\xfe" * LIMIT)
+    """Three quarters of the limit fit SQS whatever their bytes are, with the attribute that then goes with them."""
+    text, attributes = to_text(b"\xfe" * int(LIMIT * 0.74))
     counted = len(ENCODED) + sum(len(value) for value in attributes[ENCODED].values())
-    assert len(text) + counted <= BATCH_BYTES
+    assert counted <= OVERHEAD
+    assert len(text) + OVERHEAD <= LIMIT
+
+
+def test_a_message_that_is_too_large_as_base64_is_refused(told: Told) -> None:
+    """Nothing of a batch is sent when one of its messages cannot be: the others would be sent again."""
+    with pytest.raises(ValueError, match="message 1 for 'orders-00' takes"):
+        told.client.queue.send("orders-00", [b"1", b"\xfe" * LIMIT])
 
 
 def test_an_empty_message() -> None:

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from providers.aws.messages import to_text
 from worker.core.dead_letter import DeadLetter, Failure, dead_letter, read_dead_letter, replayable
-from worker.core.envelope import MARK, BadMessage, key_of, unwrap, wrap
+from worker.core.envelope import MARK, BadMessage, encode, key_of, parse, unwrap, wrap
 
 json_values = st.recursive(
     st.none()
@@ -154,3 +155,14 @@ def test_a_strangers_message_in_the_dead_letter_queue_is_readable(data: bytes) -
     letter = read_dead_letter(data)
     assert letter.failure is None
     assert replayable(letter, id="fresh", at="now")
+
+
+@given(st.text() | st.dictionaries(st.text(), st.text(), max_size=3))
+@example("\ufffe\uffff")
+@example("\ud800")
+@example("\x00\r\n\x7f")
+def test_all_json_travels_as_text(value: object) -> None:
+    """What is encoded is text that every store takes as it is, and comes back as it was."""
+    data = encode(value)
+    assert to_text(data) == (data.decode(), {})
+    assert parse(data) == value

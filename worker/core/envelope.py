@@ -107,10 +107,14 @@ def parse(data: bytes) -> Any:
         raise BadMessage(f"JSON with a number that cannot be read ({exc})") from exc
 
 
+_ESCAPED = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
+"""The two characters that JSON can hold and XML cannot: raw, a store that speaks XML would not take the text."""
+
+
 def encode(value: Any) -> bytes:
     """Return compact JSON. Raises BadMessage for what has no JSON form."""
     try:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).translate(_ESCAPED)
     except (TypeError, ValueError, RecursionError) as exc:
         raise BadMessage(f"no JSON form: {exc}") from exc
     try:
