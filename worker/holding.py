@@ -94,6 +94,8 @@ class Holding:
         if view.version == self._grant.version:
             self._failed(cause, asked)  # not there yet: renew again on the same version, of which only one can win
             return None
+        if view.version is None:
+            return self._over(Move.LOST, "somebody has deleted the lease")
         holder = f"{view.instance or 'nobody'} holds term {view.term}"
         return self._over(Move.LOST, f"the lease was changed by somebody else: {view.garbled or holder}")
 

@@ -50,9 +50,9 @@ class Sample:
     """One store, and the hand that writes what instances would."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore(now=lambda: 1_700_000_000.0)
-        self.provider = Provider(MemoryDriver(self.store))
         self.clock = FakeClock()
+        self.store = MemoryStore(now=self.clock.wall)
+        self.provider = Provider(MemoryDriver(self.store))
 
     async def put(self, key: str, fields: dict[str, Any] | bytes) -> None:
         """Write a document, whatever was there."""

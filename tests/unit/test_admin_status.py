@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from providers.memory import MemoryDriver
+from providers.memory.driver import KEEPS_LEASES
+from providers.provider import Provider
 from tests.unit.admin_support import Sample, run
 from worker.admin.history import TermRecord, history
 from worker.admin.status import Lead, Status
@@ -70,6 +73,22 @@ def test_nobody_leads(state: str) -> None:
         status = await watching.look()
         assert status.exit_code is Exit.NO_LEADER
         assert status.lease.led is False
+
+    run(test)
+
+
+def test_a_lease_that_ran_out_was_not_given_up() -> None:
+    """Where the store keeps the time, a leader that died must not pass for one that left in order."""
+
+    async def test(sample: Sample) -> None:
+        sample.provider = Provider(MemoryDriver(sample.store, capabilities=KEEPS_LEASES))
+        grant = await sample.lead()
+        assert (await watcher(sample).look()).lease.state is Lead.LEADING
+        sample.clock.time += 15.1
+        assert (await watcher(sample).look()).lease.state is Lead.EXPIRED
+        grant = await sample.lead(term=grant.term + 1)
+        await sample.provider.lease("leader").resign(grant, "n")
+        assert (await watcher(sample).look()).lease.state is Lead.VACANT
 
     run(test)
 

@@ -38,6 +38,14 @@ def test_status_of_an_empty_store(store: str) -> None:
     assert json.loads(worker("status", "--json").stdout)["lease"]["state"] == "absent"
 
 
+def test_status_after_the_lease_was_deleted(store: str) -> None:
+    """A store in which somebody has led, and the lease is gone, must not be shown as one in which nobody ever did."""
+    in_store(store, plan)
+    result = worker("status")
+    assert result.exit_code == 5
+    assert "nobody: somebody has deleted the lease; the plan is of term 3" in result.stdout
+
+
 def test_status_of_a_fleet(store: str) -> None:
     """Leader, member, queue and what is wrong must be shown, and data must be alone on stdout."""
     in_store(store, lead)

@@ -123,7 +123,7 @@ async def test_a_lease_in_other_hands_is_lost_at_once(world: World) -> None:
 
 @pytest.mark.parametrize("change", ["deleted", "garbage"])
 def test_a_lease_that_was_deleted_or_damaged_is_lost(change: str) -> None:
-    """Nobody writes a lease anew that has vanished under it: the grant is over."""
+    """Nobody writes a lease anew that has vanished under it: the grant is over, and its reason says why."""
 
     async def test(world: World) -> None:
         lease = await held(world)
@@ -132,6 +132,8 @@ def test_a_lease_that_was_deleted_or_damaged_is_lost(change: str) -> None:
         else:
             world.put("leases/leader", b"garbage")
         assert await lease.keep(60) == [Move.LOST]
+        told = {"deleted": "somebody has deleted the lease", "garbage": "is not JSON"}
+        assert told[change] in lease.holding.reason
         with pytest.raises(Refused):
             await lease.lease.renew(lease.holding._grant, "any")
 

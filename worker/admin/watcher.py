@@ -118,8 +118,10 @@ class Watcher:
             return Lead.DAMAGED
         if view.version is None:
             return Lead.ABSENT
-        if view.free or view.holder is None:
+        if view.holder is None:
             return Lead.VACANT
+        if view.free:
+            return Lead.EXPIRED  # nobody gave it up: the store itself says that it has run out
         if view.handed:
             return Lead.HANDED
         if self._provider.capabilities.expiry is Expiry.STORE:

@@ -126,11 +126,13 @@ def _leader(found: Status) -> str:
         case Lead.SILENT:
             return f"{lease.instance}, term {lease.term} (as recorded; not seen to renew for {seconds(lease.still)})"
         case Lead.EXPIRED:
-            return f"nobody: {lease.instance} has not renewed term {lease.term} for {seconds(lease.still)}"
+            return f"nobody: {lease.instance} has not renewed term {lease.term}, and its lease has run out"
         case Lead.HANDED:
             return f"nobody yet: term {lease.term} was handed to {lease.session}"
         case Lead.VACANT:
             return f"nobody: term {lease.term} was given up"
+        case Lead.ABSENT if found.plan_term:
+            return f"nobody: somebody has deleted the lease; the plan is of term {found.plan_term}"
         case Lead.ABSENT:
             return "nobody: no instance has ever led in this store"
         case Lead.DAMAGED:
