@@ -28,6 +28,9 @@ _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9._-]+")
 
+LONGEST_PREFIX = 256
+"""Characters of a fleet's prefix: every store takes this much, with the longest key of a document below it."""
+
 
 def connect(
     url: str,
@@ -134,6 +137,8 @@ def _prefix(url: str, prefix: str) -> str:
         return ""
     if any(part in ("", ".", "..") for part in parts) or not all(_PART.fullmatch(part) for part in parts):
         raise Misconfigured(f"{_shown(url)}: a prefix has letters, digits, '.', '_' and '-' between single slashes")
+    if len(prefix) > LONGEST_PREFIX:
+        raise Misconfigured(f"{_shown(url)}: a prefix of {len(prefix)} characters, and {LONGEST_PREFIX} is the limit")
     return "/".join(parts) + "/"
 
 

@@ -102,6 +102,14 @@ def test_lines(store: str) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_a_stop_grace_that_is_no_time(value: str) -> None:
+    """Nothing is examined with a stop grace that nobody can be given."""
+    result = worker("doctor", f"--stop-grace={value}")
+    assert result.exit_code == 2
+    assert "--stop-grace" in result.stderr
+
+
 def test_json(store: str) -> None:
     """With --json there is one value, with the exit code and what each check says."""
     result = worker("doctor", "--json", "--stop-grace", "5")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from providers.connect import connect, driver_for
+from providers.connect import LONGEST_PREFIX, connect, driver_for
 from providers.interface import Misconfigured
 from providers.local import SqliteDriver
 from providers.options import StoreOptions
@@ -48,6 +48,14 @@ def test_no_file(url: str) -> None:
     """A SQLite URL without one plain file name is refused, and says what is wrong."""
     with pytest.raises(Misconfigured, match=r"sqlite:|memory"):
         driver_for(url)
+
+
+@pytest.mark.parametrize("store", ["azure://account/container", "s3://bucket"])
+def test_the_longest_prefix(store: str) -> None:
+    """A prefix that leaves no room for the keys below it is refused before anything is sent, with its length."""
+    assert driver_for(f"{store}/{'x' * LONGEST_PREFIX}").url.endswith("x")
+    with pytest.raises(Misconfigured, match="a prefix of 257 characters, and 256 is the limit"):
+        driver_for(f"{store}/{'x' * 257}")
 
 
 def test_endpoint_without_cloud(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections import Counter
 
@@ -23,10 +24,17 @@ COLORS = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red", St
 WIDTH = max(len(check.name) for check in CHECKS)
 
 
+def _positive(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:  # click's own ranges let NaN pass
+        raise click.BadParameter(f"{value:g} is not a positive number of seconds")
+    return value
+
+
 @click.command()
 @click.option(
     "--stop-grace",
-    type=click.FloatRange(0),
+    type=float,
+    callback=_positive,
     metavar="SECONDS",
     help="What the container's platform gives it from SIGTERM to SIGKILL (default: WORKER_STOP_GRACE).",
 )
@@ -68,7 +76,8 @@ def _examined(stop_grace: float | None, *, quiet: bool) -> Findings:
     except (ConfigurationError, Misconfigured) as exc:
         return without_settings(bad_settings(exc), tell)
     clock = SystemClock()
-    patient = Patient(settings, provider, clock, clock.token(), stop_grace or settings.stop_grace, host)
+    given = settings.stop_grace if stop_grace is None else stop_grace
+    patient = Patient(settings, provider, clock, clock.token(), given, host)
 
     async def whole() -> Findings:
         try:
