@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from providers.aws.clients import Clients
 from providers.aws.documents import PAGE, S3Documents
-from providers.aws.messages import LIMIT
-from providers.aws.queue import BATCH, FIFO, SqsQueue
+from providers.aws.messages import BATCH, LIMIT
+from providers.aws.queue import FIFO, SqsQueue
 from providers.interface import Capabilities, Client, Documents, Expiry, Lease, Queue
 from providers.lease_on_documents import LeaseOnDocuments
 from providers.options import StoreOptions

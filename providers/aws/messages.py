@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 ENCODED = "cloud-worker-encoding"
@@ -19,6 +19,9 @@ ENCODED = "cloud-worker-encoding"
 
 _TEXT = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")  # what SQS takes, and nothing else
 _GROUP = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-]{1,128}")
+
+BATCH = 10
+"""Messages of one request, at the most."""
 
 LIMIT = 256 * 1024
 """Bytes of a message, and of all messages of a batch, with their attributes: what every queue takes.
@@ -62,3 +65,17 @@ def group_of(key: str | None, queue: str) -> str:
     if key is None:
         return queue
     return key if _GROUP.fullmatch(key) else hashlib.sha256(key.encode()).hexdigest()
+
+
+def batches(entries: Sequence[dict[str, Any]]) -> list[Any]:
+    """Cut the entries of `SendMessageBatch` into as many, and as many bytes together, as one request takes."""
+    found: list[Any] = []
+    size = 0
+    for entry in entries:
+        length = len(entry["MessageBody"].encode()) + OVERHEAD
+        if not found or len(found[-1]) == BATCH or size + length > LIMIT:
+            found.append([])
+            size = 0
+        found[-1].append(entry)
+        size += length
+    return found

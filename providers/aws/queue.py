@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from providers.aws.clients import LONGEST_POLL, Clients
 from providers.aws.errors import Request, check_answer, translated
-from providers.aws.messages import LIMIT, OVERHEAD, group_of, to_bytes, to_text
+from providers.aws.messages import BATCH, LIMIT, OVERHEAD, batches, group_of, to_bytes, to_text
 from providers.interface import Depth, Misconfigured, NotFound, OutcomeUnknown, ProviderError, Received, Unavailable
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ FIFO = ".fifo"
 RETENTION = 14 * 24 * 3600
 """Seconds: the longest that SQS keeps a message."""
 
-BATCH = 10
 LONGEST_HIDING = 12 * 3600
 PEEK_HIDES = 1
 """Seconds for which a look hides what it shows: there is no looking without receiving."""
@@ -75,7 +74,7 @@ class SqsQueue:
             self._entry(queue, number, body, keys[number] if keys else None) for number, body in enumerate(bodies)
         ]
         ids: list[str] = []
-        for batch in _batches(entries):
+        for batch in batches(entries):
             try:
                 answer = self._send(queue, batch)
             except ProviderError as exc:
@@ -286,17 +285,3 @@ def _body(message: MessageTypeDef) -> bytes:
 
 def _whole(seconds: float, *, least: int) -> int:
     return max(least, min(LONGEST_HIDING, math.ceil(seconds)))
-
-
-def _batches(entries: Sequence[dict[str, Any]]) -> list[Any]:
-    """Cut entries into batches of so many, and of so many bytes together, as one request takes."""
-    batches: list[Any] = []
-    size = 0
-    for entry in entries:
-        length = len(entry["MessageBody"].encode()) + OVERHEAD
-        if not batches or len(batches[-1]) == BATCH or size + length > LIMIT:
-            batches.append([])
-            size = 0
-        batches[-1].append(entry)
-        size += length
-    return batches

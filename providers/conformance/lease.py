@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from providers.body import FORMAT, encode
+from providers.conformance.garbled import GARBLED
 from providers.conformance.harness import Harness
 from providers.conformance.races import RACERS, need_atomic_writes, race
 from providers.interface import BadDocument, Bid, Client, Expiry, Grant, Heir, Lease, LeaseView, Misconfigured, Refused
@@ -231,27 +232,7 @@ class LeaseSuite:
                 lease.claim(view, bid("b", term))
         assert lease.observe() == view
 
-    @pytest.mark.parametrize(
-        "body",
-        [
-            b"",
-            b"\x00\xff garbage",
-            b"[]",
-            b"{}",
-            b'{"format": 1}',
-            encode({"term": "7", "holder": "a", "duration": 15, "renewals": 0}),
-            encode({"term": -7, "holder": "a", "duration": 15, "renewals": 0}),
-            encode({"term": 7, "holder": ["a"], "duration": 15, "renewals": 0}),
-            encode({"term": 7, "holder": "a", "duration": -1, "renewals": 0}),
-            encode({"term": 7, "holder": "a", "duration": 10**400, "renewals": 0}),
-            encode({"term": 7, "holder": "a", "duration": 61, "renewals": 0}),
-            encode({"term": 7, "holder": "a", "duration": 15, "renewals": 10**400}),
-            b'{"format": 1, "term": 7, "holder": "a", "duration": Infinity, "renewals": 0}',
-            b'{"format": 1, "term": 7, "holder": "a", "duration": 15, "renewals": 0, "later": 1e999}',
-            b'{"format": 1, "term": 7, "holder": "a", "duration": 15, "renewals": 0, "later": ' + b"9" * 5000 + b"}",
-            b'{"format": 1, "term": 7, "holder": "a", "duration": 15, "renewals": 0, "later": ' + b"[" * 5000,
-        ],
-    )
+    @pytest.mark.parametrize("body", GARBLED)
     def test_garbled(self, harness: Harness, body: bytes) -> None:
         """A lease that nobody can understand is a view that says why, and is claimed over by compare-and-swap only."""
         lease = harness.client().lease(ROLE)
