@@ -201,8 +201,8 @@ def _meaning(request: Request, code: str, status: int, *, by_a_store: bool) -> M
     """Look an error answer up; None where neither its code nor its status says anything."""
     if status == 404 and request.conditional and by_a_store and code != "NoSuchBucket":
         return Refused, "it is gone"
-    if request.receipt and code.removesuffix("Exception") == "InvalidParameterValue":
-        return Refused, STALE  # so SQS calls a receipt that is well formed and has run out
+    if request.receipt and code.removesuffix("Exception") in ("InvalidParameterValue", "MissingParameter"):
+        return Refused, STALE  # so SQS calls a receipt that is well formed and has run out; and one that is empty
     meaning = CODES.get(code) or CODES.get(code.removeprefix("AWS.SimpleQueueService."))
     if meaning is None and code.lower().startswith("kms"):
         return Misconfigured, "the encryption key cannot be used: allow kms:Decrypt and kms:GenerateDataKey on it"

@@ -158,6 +158,7 @@ def test_delete_where_conditions_are_unknown(told: Told) -> None:
     [
         ("InvalidParameterValueException", "InvalidParameterValue"),
         ("InvalidParameterValue", ""),
+        ("MissingParameter", "MissingParameter"),
         ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"),
         ("MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"),
     ],
