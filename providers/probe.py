@@ -42,7 +42,7 @@ SECONDS = 15.0
 
 
 class IgnoresConditions(Misconfigured):
-    """The store accepts a condition and does not keep it: nothing can be elected on it. Use another store."""
+    """The store does not keep its conditions, or misjudges them: nothing can be elected on it. Use another store."""
 
 
 async def probe(provider: Provider, *, nonce: str | None = None) -> None:
@@ -89,7 +89,9 @@ async def remove(provider: Provider, key: str) -> None:
 
 async def _probe_documents(provider: Provider, key: str) -> None:
     try:
-        await _probe_versions(provider, await provider.documents.create(key, encode({"probe": "first"})))
+        create = provider.documents.create(key, encode({"probe": "first"}))
+        first = await _allowed(provider, create, key, None, "creating a document that does not exist")
+        await _probe_versions(provider, first)
     finally:
         with suppress(ProviderError):
             await remove(provider, key)
@@ -101,7 +103,8 @@ async def _probe_versions(provider: Provider, first: Stamp) -> None:
         raise _ignores(provider, "creating a document that exists")
     if await documents.read(key, unless=first.version) is not None:
         raise IgnoresConditions(f"{provider.url} ignores conditions: it sent a document again that has not changed")
-    second = await documents.replace(first, encode({"probe": "second"}))
+    replace = documents.replace(first, encode({"probe": "second"}))
+    second = await _allowed(provider, replace, key, first, "writing over the version that is there")
     if second.version == first.version:
         raise _ignores(provider, "telling two versions of a document apart")
     _check_new(provider, await documents.read(key, unless=first.version), second)
@@ -157,6 +160,26 @@ async def _probe_lease(provider: Provider, role: str) -> None:
                 await resign(grant)
         with suppress(ProviderError):
             await remove(provider, LEASES + role)
+
+
+async def _allowed(provider: Provider, request: Coroutine[Any, Any, T], key: str, there: Stamp | None, what: str) -> T:
+    """Await a write over what is `there`, at which nobody else is: who refuses it would refuse a leader's renewals.
+
+    What has changed all the same was written by the request itself, sent twice by something on the way: that passes.
+    """
+    try:
+        return await request
+    except Refused as exc:
+        if await _stamp(provider, key) != there:
+            raise
+        raise IgnoresConditions(f"{provider.url} misjudges conditions: it refused {what} ({exc})") from exc
+
+
+async def _stamp(provider: Provider, key: str) -> Stamp | None:
+    with suppress(NotFound):
+        found = await provider.documents.read(key)
+        return None if found is None else found.stamp
+    return None
 
 
 async def _refused(request: Coroutine[Any, Any, object]) -> bool:

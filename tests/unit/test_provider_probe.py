@@ -70,6 +70,35 @@ def test_conditions_that_are_ignored(operation: str, way: Altered, told: str) ->
         probed(AlteredDriver({operation: way}))
 
 
+@pytest.mark.parametrize(
+    "operation, told",
+    [
+        ("documents.create", "creating a document that does not exist"),
+        ("documents.replace", "writing over the version that is there"),
+    ],
+)
+def test_conditions_that_are_misjudged(operation: str, told: str) -> None:
+    """A store that refuses what its conditions allow is refused too, named: it is nothing that passes."""
+
+    def refuse(real: Altered, *given: Any) -> Stamp:
+        raise Refused("no")
+
+    with pytest.raises(IgnoresConditions, match=rf"^memory: misjudges conditions: it refused {told}"):
+        probed(AlteredDriver({operation: refuse}))
+
+
+@pytest.mark.parametrize("operation", ["documents.create", "documents.replace"])
+def test_a_request_that_came_twice(operation: str) -> None:
+    """A write that was refused and has been done came twice: what is on the way is not the store's fault."""
+
+    def twice(real: Altered, *given: Any) -> Stamp:
+        real(*given)
+        raise Refused("no")
+
+    with pytest.raises(Refused, match="no"):
+        probed(AlteredDriver({operation: twice}))
+
+
 def test_versions_that_are_hidden() -> None:
     """A store that answers "unchanged" to who has an old version is refused: nobody would follow a new plan."""
 
