@@ -23,6 +23,7 @@ from providers.interface import (
     Capabilities,
     Client,
     Driver,
+    Grant,
     Lease,
     NotFound,
     OutcomeUnknown,
@@ -329,12 +330,12 @@ class World:
             after = page.after
         return found
 
-    def take_lease(self, holder: str = "rival", term: int = 1, *, role: str = "leader", **changed: Any) -> None:
+    def take_lease(self, holder: str = "rival", term: int = 1, *, role: str = "leader", **changed: Any) -> Grant:
         """Let somebody else claim the lease now, whoever has it."""
         self.store.leases.break_now(f"leases/{role}")
         lease = self.lease_of(role)
         bid = Bid(holder, f"{holder}-host", "default", term, self.lease, f"nonce of {holder} {term}")
-        lease.claim(lease.observe(), replace(bid, **changed))
+        return lease.claim(lease.observe(), replace(bid, **changed))
 
     def holder(self, role: str = "leader") -> str | None:
         """Return the session that everybody sees as the lease's holder."""

@@ -70,7 +70,7 @@ class Instance:
         return self.world.heard(event, instance=self.name)
 
 
-def refused(prepare: Callable[[World], None], **options: Any) -> str:
+def refused(prepare: Callable[[World], object], **options: Any) -> str:
     """Start an instance on a prepared store, and return why it refused."""
 
     async def test(world: World) -> str:
