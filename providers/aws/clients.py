@@ -15,6 +15,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url, validate_region_name
 
 from providers.interface import Misconfigured
 from providers.options import StoreOptions
@@ -33,6 +34,28 @@ CONNECTIONS = 256
 
 ELSEWHERE = "us-east-1"
 """The region of servers that have none: they only want their requests signed for one."""
+
+
+def check(options: StoreOptions) -> None:
+    """Refuse endpoints and a region that no client takes. Raises Misconfigured; asks nobody."""
+    for url in (options.endpoint_url, options.queue_endpoint_url):
+        if url is not None and not (is_valid_endpoint_url(url) or is_valid_ipv6_endpoint_url(url)):
+            raise Misconfigured(f"no server can be at {url!r}: correct the endpoint")
+    region = _region(options)
+    try:
+        validate_region_name(region or ELSEWHERE)
+    except BotoCoreError as exc:
+        raise Misconfigured(f"there is no AWS region {region!r}: set WORKER_AWS_REGION, or correct AWS_REGION") from exc
+
+
+def _region(options: StoreOptions) -> str | None:
+    """Look where a region may be named: in our setting, in AWS's variables, in the profile. Raises Misconfigured."""
+    # AWS_REGION is what containers and functions are given; botocore itself reads AWS_DEFAULT_REGION only.
+    named = options.aws_region or os.environ.get("AWS_REGION")  # noqa: TID251 - AWS's own variable
+    try:
+        return named or botocore.session.get_session().get_config_variable("region")
+    except BotoCoreError as exc:
+        raise Misconfigured(f"AWS configuration: {exc}") from exc
 
 
 class Clients:
@@ -81,14 +104,9 @@ class Clients:
     @property
     def region(self) -> str:
         """The region that requests are signed for. Raises Misconfigured when there is none."""
-        # AWS_REGION is what containers and functions are given; botocore itself reads AWS_DEFAULT_REGION only.
-        named = self._options.aws_region or os.environ.get("AWS_REGION")  # noqa: TID251 - AWS's own variable
-        try:
-            found = named or botocore.session.get_session().get_config_variable("region")
-        except BotoCoreError as exc:
-            raise Misconfigured(f"AWS configuration: {exc}") from exc
+        found = _region(self._options)
         if found:
-            return str(found)
+            return found
         if self._options.endpoint_url:
             return ELSEWHERE
         raise Misconfigured("no AWS region: set WORKER_AWS_REGION to the region of the bucket and the queues")

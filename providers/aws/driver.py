@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading  # noqa: TID251 - a lock only: several threads may open at once
 from collections.abc import Callable
 
-from providers.aws.clients import Clients
+from providers.aws.clients import Clients, check
 from providers.aws.documents import PAGE, S3Documents
 from providers.aws.messages import BATCH, LIMIT
 from providers.aws.queue import FIFO, SqsQueue
@@ -33,9 +33,13 @@ CAPABILITIES = Capabilities(
 
 
 class AwsDriver:
-    """`interface.Driver` for `s3://BUCKET[/PREFIX]`; `prefix` is "" or ends in a slash."""
+    """`interface.Driver` for `s3://BUCKET[/PREFIX]`; `prefix` is "" or ends in a slash.
+
+    Raises Misconfigured for an endpoint or a region that cannot be one.
+    """
 
     def __init__(self, bucket: str, prefix: str, options: StoreOptions, *, page: int = PAGE) -> None:
+        check(options)
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
         self.capabilities = CAPABILITIES
         self._bucket, self._prefix, self._options, self._page = bucket, prefix, options, page

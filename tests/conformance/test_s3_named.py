@@ -9,11 +9,15 @@ WORKER_TEST_S3_ENDPOINT, WORKER_TEST_SQS_ENDPOINT  any S3-compatible server, and
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from providers.aws.errors import code_of
 from providers.conformance import DocumentsSuite, Harness, LeaseSuite, PortableSuite, QueueSuite, TermsSuite
 from tests.conformance.test_s3 import AwsHarness, signed_in
 from tests.emulators import BUCKET, AwsEmulator
@@ -55,6 +59,7 @@ class OnNamedServers:
         bucket = os.environ.get("WORKER_TEST_S3_BUCKET") or BUCKET
         make_bucket(s3, bucket)
         harness = AwsHarness(s3, sqs, bucket=bucket, region=region)
+        harness.conditional_delete = compares_deletes(s3, bucket)
         yield harness
         harness.close()
 
@@ -65,6 +70,21 @@ def make_bucket(endpoint: str, bucket: str) -> None:
     if bucket not in {one["Name"] for one in client.list_buckets()["Buckets"]}:
         client.create_bucket(Bucket=bucket)
     client.close()
+
+
+def compares_deletes(endpoint: str, bucket: str) -> bool:
+    """Say whether the server compares the version that a delete names: some ignore it, and some do not know it."""
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    where: Any = {"Bucket": bucket, "Key": f"compared-{secrets.token_hex(4)}"}
+    client.put_object(**where, Body=b"1")
+    try:
+        client.delete_object(**where, IfMatch='"another"')
+    except ClientError as exc:
+        client.delete_object(**where)
+        return code_of(exc)[1] == 412
+    finally:
+        client.close()
+    return False
 
 
 if "WORKER_TEST_MINIO" in os.environ:

@@ -204,6 +204,25 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
         AwsDriver(BUCKET, "", StoreOptions()).open(TOTAL)
 
 
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_a_region_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """AWS's own variables are looked at before anything else is done, and the error repeats what they say."""
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.setenv(variable, "eu west 1")
+    with pytest.raises(Misconfigured, match="no AWS region 'eu west 1'"):
+        AwsDriver(BUCKET, "", StoreOptions())
+
+
+@pytest.mark.parametrize("url", ["http://.", "http://a..b", "http://a_b:9000"])
+def test_an_endpoint_that_cannot_be_one(url: str) -> None:
+    """An endpoint whose host's name cannot be one is refused at once, and named; an address of IPv6 is one."""
+    good = "http://[::1]:9000"
+    AwsDriver(BUCKET, "", StoreOptions(endpoint_url=good, queue_endpoint_url=good))
+    for wrong in (StoreOptions(endpoint_url=url), StoreOptions(endpoint_url=good, queue_endpoint_url=url)):
+        with pytest.raises(Misconfigured, match=f"no server can be at {url!r}"):
+            AwsDriver(BUCKET, "", wrong)
+
+
 def test_some_of_a_batch(way: Way) -> None:
     """When a part of a batch is not taken, the answer is not "nothing changed"."""
     way.client.queue.ensure("orders-00")
