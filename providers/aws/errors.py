@@ -201,9 +201,10 @@ def _meaning(request: Request, code: str, status: int, *, by_a_store: bool) -> M
     """Look an error answer up; None where neither its code nor its status says anything."""
     if status == 404 and request.conditional and by_a_store and code != "NoSuchBucket":
         return Refused, "it is gone"
-    if request.receipt and code.removesuffix("Exception") in ("InvalidParameterValue", "MissingParameter"):
+    own = code.removeprefix("AWS.SimpleQueueService.")  # some servers that speak like SQS put it before every code
+    if request.receipt and own.removesuffix("Exception") in ("InvalidParameterValue", "MissingParameter"):
         return Refused, STALE  # so SQS calls a receipt that is well formed and has run out; and one that is empty
-    meaning = CODES.get(code) or CODES.get(code.removeprefix("AWS.SimpleQueueService."))
+    meaning = CODES.get(code) or CODES.get(own)
     if meaning is None and code.lower().startswith("kms"):
         return Misconfigured, "the encryption key cannot be used: allow kms:Decrypt and kms:GenerateDataKey on it"
     if meaning is None and status == 404 and by_a_store:

@@ -159,6 +159,7 @@ def test_delete_where_conditions_are_unknown(told: Told) -> None:
         ("InvalidParameterValueException", "InvalidParameterValue"),
         ("InvalidParameterValue", ""),
         ("MissingParameter", "MissingParameter"),
+        ("AWS.SimpleQueueService.MissingParameter", "AWS.SimpleQueueService.MissingParameter"),
         ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"),
         ("MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"),
     ],
