@@ -83,11 +83,11 @@ class SqsQueue:
                 raise OutcomeUnknown(
                     f"{len(ids)} of {len(bodies)} messages were taken by {queue!r}; then: {exc}"
                 ) from exc
-            taken = {item["Id"]: item["MessageId"] for item in answer.get("Successful", ())}
+            taken = {item.get("Id"): item.get("MessageId") or "" for item in answer.get("Successful", ())}
             failed = answer.get("Failed", ())
-            if failed or len(taken) < len(batch):
-                why = "; ".join(sorted({f"{item['Code']}: {item.get('Message', '')}" for item in failed}))
-                kind = Unavailable if not ids and len(failed) == len(batch) else OutcomeUnknown
+            if failed or not all(taken.get(entry["Id"]) for entry in batch):
+                why = "; ".join(sorted({f"{item.get('Code', '')}: {item.get('Message', '')}" for item in failed}))
+                kind = Unavailable if not ids and not taken and len(failed) == len(batch) else OutcomeUnknown
                 sent = len(ids) + len(taken)
                 raise kind(f"{sent} of {len(bodies)} messages were taken by {queue!r}: {why or 'the rest is unclear'}")
             ids += [taken[entry["Id"]] for entry in batch]
@@ -138,7 +138,8 @@ class SqsQueue:
                 )
             failed = answer.get("Failed", ())
             if failed:
-                raise OutcomeUnknown(f"{len(failed)} messages could not be deleted from {queue!r}: {failed[0]['Code']}")
+                why = failed[0].get("Code", "")
+                raise OutcomeUnknown(f"{len(failed)} messages could not be deleted from {queue!r}: {why}")
 
     def move(self, queue: str, receipt: str, to: str, body: bytes, key: str | None = None) -> str:
         """SQS has no transactions: the portable provider sends and then deletes."""
@@ -177,7 +178,9 @@ class SqsQueue:
 
     def retention(self, queue: str) -> float | None:
         """See `interface.Queue.retention`."""
-        return float(self._attributes(queue, ["MessageRetentionPeriod"])["MessageRetentionPeriod"])
+        told = self._attributes(queue, ["MessageRetentionPeriod"])
+        check_answer(self._request("GetQueueAttributes", queue, changes=False), told, "MessageRetentionPeriod")
+        return float(told["MessageRetentionPeriod"])
 
     # --- requests ---
 
@@ -208,6 +211,10 @@ class SqsQueue:
                 ),
             )
         found: Sequence[MessageTypeDef] = answer.get("Messages", ())
+        for message in found:
+            check_answer(asked, message, "MessageId", "ReceiptHandle", "Attributes")
+            attributes: Any = message["Attributes"]  # its keys are literals
+            check_answer(asked, attributes, *_SYSTEM)
         return found
 
     def _hide(self, queue: str, receipt: str, seconds: int) -> None:

@@ -120,6 +120,10 @@ def call_of(name: str) -> Callable[[Request], bool]:
         (b"{}", OutcomeUnknown),
         (b'{"Failed":[{"Id":"0","Code":"Busy","SenderFault":false}]}', OutcomeUnknown),
         (b'{"Failed":[{"Id":"0","Code":"Busy"},{"Id":"1","Code":"Busy"}]}', Unavailable),
+        (b'{"Failed":[{"Id":"0"},{"Id":"1"}]}', Unavailable),
+        (b'{"Failed":[{"Id":"0"},{"Id":"1"}],"Successful":[{"Id":"1","MessageId":"m"}]}', OutcomeUnknown),
+        (b'{"Successful":[{"Id":"a","MessageId":"m"},{"Id":"b","MessageId":"n"}]}', OutcomeUnknown),
+        (b'{"Successful":[{"Id":"0","MessageId":"m"},{"Id":"1"}]}', OutcomeUnknown),
     ],
 )
 def test_a_batch_of_which_too_little_is_said(
@@ -131,3 +135,39 @@ def test_a_batch_of_which_too_little_is_said(
     with pytest.raises(kind) as caught:
         client.queue.send("orders-00", [b"1", b"2"])
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    "message, told",
+    [
+        (b'{"MessageId":"m","ReceiptHandle":"r","Body":"1"}', "without Attributes"),
+        (b'{"ReceiptHandle":"r","Attributes":{}}', "without MessageId"),
+        (b'{"MessageId":"m","ReceiptHandle":"r","Attributes":{"SentTimestamp":"1"}}', "without Approx"),
+    ],
+)
+def test_a_message_of_which_too_little_is_said(client: Client, proxy: FaultProxy, message: bytes, told: str) -> None:
+    """A server whose messages lack what SQS says of each is named, by who receives and by who looks (moto 4 is one)."""
+    proxy.inject(Fault.ANSWER, when=call_of("GetQueueUrl"), answer=Canned(200, b'{"QueueUrl":"http://q/1/o"}', JSON))
+    answer = Canned(200, b'{"Messages":[%b]}' % message, JSON)
+    proxy.inject(Fault.ANSWER, when=call_of("ReceiveMessage"), answer=answer)
+    with pytest.raises(Misconfigured, match=told):
+        client.queue.receive("orders-00", 1, 30.0)
+    with pytest.raises(Misconfigured, match=told):
+        client.queue.peek("orders-00", 1)
+
+
+def test_a_listing_of_which_too_little_is_said(client: Client, proxy: FaultProxy) -> None:
+    """A server that lists documents without their versions is named."""
+    body = b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>plan</Key></Contents></ListBucketResult>"
+    proxy.inject(Fault.ANSWER, answer=Canned(200, body, (("Content-Type", "application/xml"),)))
+    with pytest.raises(Misconfigured, match="without ETag"):
+        client.documents.list("")
+
+
+def test_a_queue_of_which_too_little_is_said(client: Client, proxy: FaultProxy) -> None:
+    """A server that does not say how long a queue keeps its messages is named."""
+    proxy.inject(Fault.ANSWER, when=call_of("GetQueueUrl"), answer=Canned(200, b'{"QueueUrl":"http://q/1/o"}', JSON))
+    answer = Canned(200, b'{"Attributes":{"DelaySeconds":"0"}}', JSON)
+    proxy.inject(Fault.ANSWER, when=call_of("GetQueueAttributes"), answer=answer)
+    with pytest.raises(Misconfigured, match="without MessageRetentionPeriod"):
+        client.queue.retention("orders-00")
