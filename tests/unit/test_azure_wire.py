@@ -117,7 +117,7 @@ def test_nothing_is_sent_twice(proxy: FaultProxy, name: str, step: int, bad: str
     changes, operation, answers = OPERATIONS[name]
     answer = BAD[bad]
     total = 0.2 if bad == "silent" else TOTAL
-    failed = [answer] if answer is not None else []
+    failed = [answer] * 2 if answer is not None else []  # one more than is asked for: a second request would be seen
     for good in answers[:step]:
         proxy.inject(Fault.ANSWER, answer=good, times=1)
     if bad == "silent":
