@@ -82,6 +82,7 @@ def test_function_that_never_returns_costs_its_process(tmp_path: Path) -> None:
         assert not alive(pid)
         assert acts(tmp_path, "acting", pid=pid)[-1]["at"] < again.at
         acted(tmp_path, "returned", within=bound.worst)
+        fleet.wait_for(named("message.handled"), STARTING, since=mark, what="the message handled by the next owner")
         assert check(fleet.history, sent=1).problems == []
 
 
