@@ -10,10 +10,10 @@ neither written nor believed. They compare like nothing else, and would surface 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from providers import strict_json
 from providers.interface import BadDocument, NewerFormat
 
 FORMAT = 1
@@ -46,16 +46,6 @@ def checked(fields: dict[str, Any], what: str) -> dict[str, Any]:
 def parse(text: bytes | str, what: str) -> Any:
     """Return what strict JSON says. Raises BadDocument, naming `what`, for anything else."""
     try:
-        return json.loads(text, parse_constant=_refused, parse_float=_finite)
-    except (ValueError, RecursionError) as exc:  # no UTF-8, no JSON, 4,301 digits and more, or nested too deeply
+        return strict_json.loads(text)
+    except (ValueError, RecursionError) as exc:
         raise BadDocument(f"{what} is not JSON ({exc}): it starts with {text[:40]!r}") from exc
-
-
-def _refused(constant: str) -> float:
-    raise ValueError(f"{constant} is no number of JSON")
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:40]} is more than a double holds")
-    return number

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers import strict_json
+
 MARK = "cloud-worker"
 """The field that makes a JSON object an envelope; its value is the format's number."""
 
@@ -94,15 +96,15 @@ def check_key(key: str) -> str:
 def parse(data: bytes) -> Any:
     """Return strict JSON: UTF-8, no NaN or Infinity, no number beyond a double. Raises BadMessage."""
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        return strict_json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as exc:
         raise BadMessage(f"not UTF-8 at byte {exc.start}; it starts with {data[:40]!r}") from exc
     except json.JSONDecodeError as exc:
         raise BadMessage(f"not JSON ({exc.msg} at character {exc.pos}); it starts with {data[:40]!r}") from exc
     except RecursionError as exc:
         raise BadMessage("JSON nested too deeply") from exc
-    except BadMessage:
-        raise
+    except strict_json.NotStrict as exc:
+        raise BadMessage(str(exc)) from exc
     except ValueError as exc:  # an integer of more than 4,300 digits
         raise BadMessage(f"JSON with a number that cannot be read ({exc})") from exc
 
@@ -164,14 +166,3 @@ def _check_format(value: Mapping[str, Any]) -> None:
         raise BadMessage(f"an envelope whose {MARK!r} is {found!r}: it must be the number {FORMAT}")
     if found > FORMAT:
         raise BadMessage(f"an envelope of format {found}, and this version reads up to {FORMAT}: upgrade this worker")
-
-
-def _refuse_constant(name: str) -> Any:
-    raise BadMessage(f"JSON has no {name}")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise BadMessage(f"JSON with a number beyond a double: {text[:40]}")
-    return value
