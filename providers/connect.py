@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from providers.host import Host
+from providers.http_url import without_secrets
 from providers.interface import Call, Driver, Misconfigured
 from providers.options import PLAIN, StoreOptions
 from providers.portable_host import PortableHost
@@ -84,7 +85,7 @@ def driver_for(url: str, options: StoreOptions = PLAIN) -> Driver:
     """Return the driver of the store that `url` names. Raises Misconfigured, listing the forms of a URL."""
     scheme, _, rest = url.partition(":")
     if scheme not in ("sqlite", "memory", "azure", "s3") or (scheme in ("azure", "s3") and not rest.startswith("//")):
-        raise Misconfigured(f"{_shown(url)} names no store. Use one of: {FORMS}")
+        raise Misconfigured(f"{without_secrets(url)!r} names no store. Use one of: {FORMS}")
     if scheme == "azure":
         return _azure(url, rest.removeprefix("//"), options)
     if scheme == "s3":
@@ -92,7 +93,7 @@ def driver_for(url: str, options: StoreOptions = PLAIN) -> Driver:
     for endpoint in (options.endpoint_url, options.queue_endpoint_url):
         if endpoint is not None:
             raise Misconfigured(
-                f"an endpoint URL was given ({_shown(endpoint)}), and {scheme} stores have none: remove it"
+                f"an endpoint URL was given ({without_secrets(endpoint)!r}), and {scheme} stores have none: remove it"
             )
     if scheme == "memory":
         return _memory(url, rest)
@@ -104,8 +105,8 @@ def _azure(url: str, rest: str, options: StoreOptions) -> Driver:
     container, _, prefix = place.partition("/")
     if not _ACCOUNT.fullmatch(account) or not _CONTAINER.fullmatch(container):
         raise Misconfigured(
-            f"{_shown(url)}: write azure://ACCOUNT/CONTAINER[/PREFIX]; an account has 3 to 24 lower-case letters and "
-            "digits, a container 3 to 63 lower-case letters, digits and single hyphens"
+            f"{without_secrets(url)!r}: write azure://ACCOUNT/CONTAINER[/PREFIX]; an account has 3 to 24 lower-case "
+            "letters and digits, a container 3 to 63 lower-case letters, digits and single hyphens"
         )
     try:
         from providers.azure import AzureDriver
@@ -119,8 +120,8 @@ def _s3(url: str, rest: str, options: StoreOptions) -> Driver:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise Misconfigured(
-            f"{_shown(url)}: write s3://BUCKET[/PREFIX]; a bucket's name has 3 to 63 lower-case letters, digits, dots "
-            "and hyphens"
+            f"{without_secrets(url)!r}: write s3://BUCKET[/PREFIX]; a bucket's name has 3 to 63 lower-case letters, "
+            "digits, dots and hyphens"
         )
     try:
         from providers.aws import AwsDriver
@@ -136,9 +137,13 @@ def _prefix(url: str, prefix: str) -> str:
     if not prefix:
         return ""
     if any(part in ("", ".", "..") for part in parts) or not all(_PART.fullmatch(part) for part in parts):
-        raise Misconfigured(f"{_shown(url)}: a prefix has letters, digits, '.', '_' and '-' between single slashes")
+        raise Misconfigured(
+            f"{without_secrets(url)!r}: a prefix has letters, digits, '.', '_' and '-' between single slashes"
+        )
     if len(prefix) > LONGEST_PREFIX:
-        raise Misconfigured(f"{_shown(url)}: a prefix of {len(prefix)} characters, and {LONGEST_PREFIX} is the limit")
+        raise Misconfigured(
+            f"{without_secrets(url)!r}: a prefix of {len(prefix)} characters, and {LONGEST_PREFIX} is the limit"
+        )
     return "/".join(parts) + "/"
 
 
@@ -150,7 +155,7 @@ def _memory(url: str, rest: str) -> Driver:
     from providers.memory import MemoryDriver, MemoryStore
 
     if rest:
-        raise Misconfigured(f"{_shown(url)}: a store in memory has no name, write 'memory:'")
+        raise Misconfigured(f"{without_secrets(url)!r}: a store in memory has no name, write 'memory:'")
     return MemoryDriver(MemoryStore(now=time.time))
 
 
@@ -158,24 +163,17 @@ def _sqlite(url: str, rest: str) -> Driver:
     path = rest.removeprefix("///")
     if path == rest or path.endswith("/") or not path:
         raise Misconfigured(
-            f"{_shown(url)} names no file: write sqlite:///relative/file.db or sqlite:////absolute/file.db"
+            f"{without_secrets(url)!r} names no file: write sqlite:///relative/file.db or sqlite:////absolute/file.db"
         )
     if path.startswith(":memory:"):
-        raise Misconfigured(f"{_shown(url)}: every process would have a store of its own: name a file")
+        raise Misconfigured(f"{without_secrets(url)!r}: every process would have a store of its own: name a file")
     if "?" in path or "#" in path or not path.isprintable():
-        raise Misconfigured(f"{_shown(url)}: options are not supported, and a file name may not hold '?' or '#'")
+        raise Misconfigured(
+            f"{without_secrets(url)!r}: options are not supported, and a file name may not hold '?' or '#'"
+        )
     from providers.local import SqliteDriver
 
     return SqliteDriver(path)
-
-
-def _shown(url: str) -> str:
-    """Return a URL fit for a message: what stands before an @ may be a secret, what follows ? often is."""
-    scheme, separator, rest = url.partition("://")
-    head, _, options = rest.partition("?")
-    _, at, place = head.rpartition("@")
-    shown = f"{scheme}{separator}{'***@' if at else ''}{place}{'?***' if options else ''}"
-    return repr(shown if separator else url)
 
 
 __all__ = ["FORMS", "IgnoresConditions", "connect", "driver_for", "probe"]

@@ -1,8 +1,11 @@
-"""Which URLs can be asked at all."""
+"""Which URLs can be asked at all, and how one is shown."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
+
+HIDDEN = "***"
+"""What is shown instead of a secret."""
 
 
 def names_a_server(url: str) -> bool:
@@ -17,3 +20,15 @@ def names_a_server(url: str) -> bool:
         return False
     plain = url.isprintable() and " " not in url and not parts.query and not parts.fragment
     return named and plain and parts.scheme in ("http", "https") and "@" not in parts.netloc
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL fit for a message: what stands before an @ may be a secret, what follows ? often is."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    before, at, after = rest.rpartition("@")
+    place, _, options = after.partition("?")
+    if "?" in before:  # a password or a signature, with the other's mark in it
+        return f"{scheme}{separator}{HIDDEN}"
+    return f"{scheme}{separator}{HIDDEN + at if at else ''}{place}{'?' + HIDDEN if options else ''}"

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from providers.http_url import names_a_server
+from providers.http_url import HIDDEN, names_a_server, without_secrets
 from providers.interface import LONGEST_LEASE
 from worker.core.endings import Endings
 from worker.core.names import BadName, check_instance_name
@@ -35,9 +35,6 @@ OF_TESTS = "WORKER_TEST_"
 
 SECRETS = frozenset({"admin_token", "azure_connection_string"})
 """Settings whose value is never shown."""
-
-MASK = "********"
-"""What is shown instead."""
 
 CLOUD_LEASE = 15.0
 LOCAL_LEASE = 3.0
@@ -210,14 +207,9 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def without_secrets(url: str) -> str:
-    """Return a URL without the name and password in it, and without its query, which may be a signature."""
-    return re.sub(r"\?.*", f"?{MASK}", re.sub(r"(?<=://)[^/@]*@", f"{MASK}@", url), flags=re.DOTALL)
-
-
 def _problem(name: str, value: object, given: Mapping[str, object]) -> str:
     info = Settings.model_fields[name]
-    shown = repr(MASK if name in SECRETS else without_secrets(value) if isinstance(value, str) else value)
+    shown = repr(HIDDEN if name in SECRETS else without_secrets(value) if isinstance(value, str) else value)
     where = _where(name, given)
     return f"{where}={shown} must be {hint(info, 'expects')}; for example {variable(name)}={hint(info, 'example')}"
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from worker.settings import MASK, Settings, environment, hint, variable, without_secrets
+from providers.http_url import HIDDEN, without_secrets
+from worker.settings import Settings, environment, hint, variable
 from worker.store_settings import STORE_FORMS
 
 
@@ -96,7 +97,7 @@ def markdown() -> str:
 
 def _masked(value: object) -> str | float | int | None:
     if isinstance(value, SecretStr):
-        return MASK
+        return HIDDEN
     if isinstance(value, str):
         return without_secrets(value)
     return value if isinstance(value, int | float) else None
