@@ -67,7 +67,8 @@ class AwsHost:
         machine = self._known().machine
         zone = self._imds.line("placement/availability-zone")
         group = self._member_of()
-        self._hooks(group)
+        if group is not None:
+            self._ends(group)
         return Identity(machine, zone, group)
 
     def notices(self) -> list[Notice]:
@@ -87,18 +88,17 @@ class AwsHost:
 
     def hold(self, notice: Notice) -> None:
         """See `host.Host.hold`."""
-        self._for_hooks(notice, Scaling.heartbeat)
+        if notice.cause == LIFECYCLE:
+            self._for_hooks(self._ends, Scaling.heartbeat)
 
     def acknowledge(self, notice: Notice) -> None:
         """See `host.Host.acknowledge`."""
-        self._for_hooks(notice, Scaling.complete)
+        if notice.cause == LIFECYCLE:
+            self._for_hooks(self._ends, Scaling.complete)
 
     def ready(self) -> None:
         """See `host.Host.ready`. Completes the hooks that keep the machine waiting for that."""
-        group = self._group or self._member_of()
-        for hook in self._known().hooks(group, LAUNCHING) if group is not None else ():
-            assert group is not None  # it has hooks
-            self._known().complete(group, hook)
+        self._for_hooks(lambda group: self._known().hooks(group, LAUNCHING), Scaling.complete)
 
     def protect(self, busy: bool) -> None:
         """See `host.Host.protect`. Sends nothing where nothing changes; a machine without a group needs nothing."""
@@ -149,23 +149,24 @@ class AwsHost:
 
     # --- the group ---
 
-    def _for_hooks(self, notice: Notice, tell: Callable[[Scaling, str, Hook], None]) -> None:
-        """Tell every hook of the group. They are asked for anew: one may have been added since this machine started."""
-        if notice.cause != LIFECYCLE:
-            return
+    def _for_hooks(self, hooks: Callable[[str], list[Hook]], tell: Callable[[Scaling, str, Hook], None]) -> None:
+        """Tell these hooks of the group. They are asked for anew: one may have been added since the machine started."""
         group = self._group or self._member_of()
-        for hook in self._hooks(group):
-            assert group is not None  # it has hooks
-            tell(self._known(), group, hook)
+        if group is not None:
+            for hook in hooks(group):
+                tell(self._known(), group, hook)
 
     def _member_of(self) -> str | None:
         """Ask for the group, and whether it protects the machine."""
         found = self._known().membership()
         self._group, self._protected = (found.group, found.protected) if found else (None, None)
+        if found is None:
+            self._grace = None  # nothing waits for a machine without a group
         return self._group
 
-    def _hooks(self, group: str | None) -> list[Hook]:
-        hooks = self._known().hooks(group, TERMINATING) if group is not None else []
+    def _ends(self, group: str) -> list[Hook]:
+        """Ask for the hooks before an end, and so for the grace."""
+        hooks = self._known().hooks(group, TERMINATING)
         shortest = min((hook.timeout for hook in hooks), default=None)
         self._grace = None if shortest is None else min(max(shortest / SHARE, SHORTEST), LONGEST)
         return hooks

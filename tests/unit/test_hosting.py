@@ -73,8 +73,21 @@ class Guest:
         await self.world.until(self.task.done, within, "it has ended")
         return self.task.result()
 
+    async def leaves_before(self, notice: Notice) -> None:
+        """It ends in order, before what is announced may happen."""
+        assert await self.ends() == 0
+        assert notice.at is not None
+        assert self.world.ports(self.name).clock.wall() < notice.at
+
     def heard(self, event: str) -> list[dict[str, Any]]:
         return self.world.heard(event, instance=self.name)
+
+
+async def busy_for_long(world: World, machine: Machine) -> Guest:
+    """A guest with a message in hand that outlasts every end announced here, and all the time to drain it."""
+    one = await Guest(world, machine, drain_timeout=1000).working()
+    await one.busy(takes=900)
+    return one
 
 
 def gone(world: World, seconds: float | None = None, id: str = "end") -> Notice:
@@ -111,9 +124,7 @@ async def test_a_handler_that_takes_too_long_is_cut_short_in_time(world: World) 
     await one.busy(takes=60)
     notice = gone(world, 30)
     machine.announced = [notice]
-    assert await one.ends() == 0
-    assert notice.at is not None
-    assert world.ports("a").clock.wall() < notice.at
+    await one.leaves_before(notice)
     assert one.handled == []
     assert machine.told("acknowledge") == ["end"]
     assert world.store.queue.depth("orders-00").visible == 1
@@ -123,15 +134,12 @@ async def test_a_handler_that_takes_too_long_is_cut_short_in_time(world: World) 
 async def test_an_earlier_end_shortens_a_drain_under_way(world: World) -> None:
     """A drain that has begun with all the time in the world ends in time when the machine is evicted meanwhile."""
     machine = Machine()
-    one = await Guest(world, machine, drain_timeout=1000).working()
-    await one.busy(takes=900)
+    one = await busy_for_long(world, machine)
     machine.announced = [Notice("reboot", End.PAUSE, "Reboot", None)]
     await world.passes(30)
     notice = gone(world, 40)
     machine.announced = [*machine.announced, notice]
-    assert await one.ends() == 0
-    assert notice.at is not None
-    assert world.ports("a").clock.wall() < notice.at
+    await one.leaves_before(notice)
     assert set(machine.told("acknowledge")) == {"reboot", "end"}
 
 
@@ -139,13 +147,10 @@ async def test_an_earlier_end_shortens_a_drain_under_way(world: World) -> None:
 async def test_of_several_ends_at_once_the_nearest_counts(world: World) -> None:
     """A machine that is scaled in, which waits, and evicted, which does not, is left in time for the eviction."""
     machine = Machine()
-    one = await Guest(world, machine, drain_timeout=1000).working()
-    await one.busy(takes=900)
+    one = await busy_for_long(world, machine)
     notice = gone(world, 40)
     machine.announced = [gone(world, id="scaled in"), notice]
-    assert await one.ends() == 0
-    assert notice.at is not None
-    assert world.ports("a").clock.wall() < notice.at
+    await one.leaves_before(notice)
     assert set(machine.told("acknowledge")) == {"scaled in", "end"}
 
 
@@ -154,15 +159,12 @@ async def test_an_eviction_in_the_middle_of_a_scale_in_counts(world: World) -> N
     """A drain that a scale-in has begun, and that the platform waits for, still ends before a nearer end."""
     machine = Machine()
     machine.grace = 7.0
-    one = await Guest(world, machine, drain_timeout=1000).working()
-    await one.busy(takes=900)
+    one = await busy_for_long(world, machine)
     machine.announced = [gone(world, id="scaled in")]
     await world.passes(30)
     notice = gone(world, 40)
     machine.announced = [*machine.announced, notice]
-    assert await one.ends() == 0
-    assert notice.at is not None
-    assert world.ports("a").clock.wall() < notice.at
+    await one.leaves_before(notice)
     assert [event["id"] for event in one.heard("host.notice")] == ["scaled in", "end"]
     assert "end" in machine.told("hold")  # each is held, where the platform lets it
 
@@ -171,15 +173,12 @@ async def test_an_eviction_in_the_middle_of_a_scale_in_counts(world: World) -> N
 async def test_an_end_that_comes_nearer_is_heeded_again(world: World) -> None:
     """An announcement whose time was brought forward shortens the drain that it began."""
     machine = Machine()
-    one = await Guest(world, machine, drain_timeout=1000).working()
-    await one.busy(takes=900)
+    one = await busy_for_long(world, machine)
     machine.announced = [gone(world, 900)]
     await world.passes(30)
     notice = gone(world, 40)
     machine.announced = [notice]
-    assert await one.ends() == 0
-    assert notice.at is not None
-    assert world.ports("a").clock.wall() < notice.at
+    await one.leaves_before(notice)
     assert len(one.heard("host.notice")) == 1
 
 
