@@ -71,7 +71,7 @@ def view_of(version: Version, fields: Mapping[str, Any], key: str) -> LeaseView:
         holder=holder,
         instance=_text(fields, "instance", key),
         fleet=_text(fields, "fleet", key),
-        duration=_seconds(fields, "duration", key),
+        duration=duration_of(fields, key),
         nonce=_text(fields, "nonce", key),
         renewals=_count(fields, "renewals", key, least=0, most=HIGHEST_TERM),
         handed=fields.get("handed") is True,
@@ -130,11 +130,12 @@ def _count(fields: Mapping[str, Any], name: str, key: str, *, least: int, most: 
     return value
 
 
-def _seconds(fields: Mapping[str, Any], name: str, key: str) -> float:
-    value = fields.get(name)
+def duration_of(fields: Mapping[str, Any], key: str) -> float:
+    """Return how long a lease was granted for, in seconds. Raises BadDocument for what no lease ever is."""
+    value = fields.get("duration")
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST_LEASE:
-        raise BadDocument(f"{key} has no valid {name}: {value!r}")
+        raise BadDocument(f"{key} has no valid duration: {value!r}")
     return float(value)
 
 
-__all__ = ["PREFIX", "check_accept", "check_claim", "garbled_view", "named", "record_of", "view_of"]
+__all__ = ["PREFIX", "check_accept", "check_claim", "duration_of", "garbled_view", "named", "record_of", "view_of"]

@@ -20,6 +20,7 @@ from providers.interface import (
     Refused,
     Unavailable,
 )
+from providers.lease_record import duration_of
 from providers.provider import Provider
 from worker.clock import Clock
 from worker.core.timings import Timings
@@ -64,12 +65,9 @@ class Opener:
         _, key = max(recorded)
         try:
             document = await self.provider.documents.read(key)
-            duration = decode(document.body if document else b"", key).get("duration")
+            return duration_of(decode(document.body if document else b"", key), key)
         except (NotFound, BadDocument):
             return LONGEST_LEASE
-        if not isinstance(duration, int | float) or isinstance(duration, bool) or not 0 < duration <= LONGEST_LEASE:
-            return LONGEST_LEASE
-        return float(duration)
 
     async def record(self, term: int, session: str, view: LeaseView) -> bool:
         """Write down that this session opens this term; say whether that is so. Raises Unavailable."""

@@ -81,9 +81,10 @@ class S3Documents:
             )
         check_answer(asked, answer, "IsTruncated")
         cut = len(self._prefix)
-        for item in answer.get("Contents", ()):
+        found = answer.get("Contents", ())
+        for item in found:
             check_answer(asked, item, "Key", "ETag")
-        stamps = [Stamp(item["Key"][cut:], Version(item["ETag"])) for item in answer.get("Contents", ())]
+        stamps = [Stamp(item["Key"][cut:], Version(item["ETag"])) for item in found]
         stamps.sort(key=lambda stamp: stamp.key.encode())
         return Page(stamps, stamps[-1].key if answer["IsTruncated"] and stamps else None)
 

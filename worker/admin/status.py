@@ -20,9 +20,7 @@ class Lead(enum.Enum):
 
     LEADING = "leading"  # seen to be renewed
     SILENT = "silent"  # it names a holder, who has not renewed it before our eyes (yet)
-    EXPIRED = (
-        "expired"  # it has run out: so the store says, or it has stood still for longer than anybody may act on it
-    )
+    EXPIRED = "expired"  # so the store says, or it has stood still for longer than anybody may act on it
     HANDED = "handed over"  # an heir is named and has not taken it yet
     VACANT = "vacant"  # given up
     ABSENT = "absent"  # there is no lease object: nobody has ever led here, or somebody has deleted it
