@@ -26,7 +26,7 @@ FORMS = (
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PART = re.compile(r"[A-Za-z0-9._-]+")
 
 LONGEST_PREFIX = 256
@@ -121,7 +121,7 @@ def _s3(url: str, rest: str, options: StoreOptions) -> Driver:
     if not _BUCKET.fullmatch(bucket):
         raise Misconfigured(
             f"{without_secrets(url)!r}: write s3://BUCKET[/PREFIX]; a bucket's name has 3 to 63 lower-case letters, "
-            "digits, dots and hyphens"
+            "digits, hyphens and single dots"
         )
     try:
         from providers.aws import AwsDriver

@@ -181,8 +181,8 @@ class QueueSuite(OrderSuite):
     def test_depth(self, harness: Harness) -> None:
         """The depth counts what is visible and what is hidden, and the age of the oldest grows where it is told."""
         queue = ready(harness, b"1", b"2", b"3")
-        one(harness, queue, SHORT)
-        harness.elapse(SHORT / 2)
+        one(harness, queue)
+        harness.elapse(SHORT)
         depth = queue.depth(harness.queue)
         assert (depth.visible, depth.hidden) == (2, 1)
         assert depth.oldest_age is None or depth.oldest_age > 0

@@ -50,6 +50,27 @@ def test_no_file(url: str) -> None:
         driver_for(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("azure://account", "azure://account/", "azure://ac/container", "azure://Account/container"),
+        *("azure://account/co", "azure://account/Container", "azure://account/a--b", "azure://account/-ab"),
+        *("s3://", "s3://ab", "s3://Bucket", "s3://a_bucket", "s3://ab..cd", "s3://.abc", "s3://abc-", "s3:///key"),
+        *("s3://" + "x" * 64, "azure://account/" + "x" * 64),
+    ],
+)
+def test_no_place(url: str) -> None:
+    """A cloud's URL whose account, container or bucket cannot be one is refused, with what can."""
+    with pytest.raises(Misconfigured, match=r"write (azure|s3)://.* lower-case letters"):
+        driver_for(url)
+
+
+@pytest.mark.parametrize("url", ["s3://abc", "s3://my.logs-2026", "azure://abc/abc", "azure://account/a-b-c"])
+def test_a_place(url: str) -> None:
+    """A name that can be a container's or a bucket's is taken as it is."""
+    assert driver_for(url).url == url
+
+
 @pytest.mark.parametrize("store", ["azure://account/container", "s3://bucket"])
 def test_the_longest_prefix(store: str) -> None:
     """A prefix that leaves no room for the keys below it is refused before anything is sent, with its length."""
