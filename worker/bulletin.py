@@ -13,6 +13,7 @@ from providers.interface import BadDocument, NewerFormat, NotFound, ProviderErro
 from worker.core.intents import Control, Repartition
 from worker.core.intents import parse as parse_control
 from worker.core.plan import Plan, plan_from_fields
+from worker.opening import FORGOTTEN, Opener
 from worker.ownership import Ownership
 from worker.ports import Ports
 
@@ -44,6 +45,7 @@ class Bulletin:
         drain: Callable[[str], None],
     ) -> None:
         self.read_at = ports.clock.now()  # when the plan was last seen, changed or not
+        self.forgotten = False  # the store has gone back behind the plan that this session acted on: it is over
         self._session, self._board, self._ownership, self._ports = session, board, ownership, ports
         self._may_start, self._named_heir, self._drain = may_start, named_heir, drain
 
@@ -80,6 +82,9 @@ class Bulletin:
         for problem in problems:
             self._ports.events.problem(f"one record of the plan is kept out: {problem}")
         last = self._board.plan
+        if last is not None and plan.term < last.term:
+            await self._remind(last.term)
+            return document.stamp.version
         if last is None or (plan.term, plan.generation) > (last.term, last.generation):
             self._board.plan = plan
             self._named_heir(plan)
@@ -87,6 +92,16 @@ class Bulletin:
             self._ownership.apply(self._board.plan or plan)
             return document.stamp.version
         return None  # read it again: what it grants may only be started under trust
+
+    async def _remind(self, term: int) -> None:
+        """Stop acting on a plan that the store has forgotten, and remind it, before its new leader grants anything."""
+        self._ownership.revoke()
+        self.forgotten = True
+        ports = self._ports
+        opener = Opener(ports.provider, ports.clock, "leader", ports.instance, ports.fleet, ports.leader)
+        if await opener.remind(term, self._session):
+            ports.events.problem(FORGOTTEN.format(term=term))
+        self._board.plan = None
 
     async def _read_control(self, known: Version | None) -> Version | None:
         try:

@@ -30,7 +30,7 @@ from worker.clock import Clock, wait_for
 from worker.core import election
 from worker.core.election import Move, Renewals, Standing
 from worker.core.timings import Timings
-from worker.opening import Opener
+from worker.opening import FORGOTTEN, Opener
 from worker.telemetry import Events
 from worker.term import Duties
 
@@ -115,7 +115,7 @@ class Candidacy:
                 if changed:
                     self._notice(view)
                     chance = self._clock.random()
-                    history = await self._opener.history() if view.version is None or view.garbled else None
+                    history = await self._history(view)
                 standing = seen  # not before all is known about it: until then every look is the first
                 if view.handed and view.holder == self.session and view.token == self._heir_token:
                     held = await self._claim(view, accept=True)
@@ -171,6 +171,20 @@ class Candidacy:
             self._observed = (view.term, view.holder)
             self._events.emit("leader.observed", term=view.term, leader=view.instance)
 
+    async def _history(self, view: LeaseView) -> float | None:
+        """Return the longest, in seconds, that somebody may trust a lease which the store does not show any more.
+
+        None when it shows one, or when there never was one. Where it shows less than was seen here, it is reminded.
+        """
+        gone = view.version is None or view.garbled is not None
+        if not gone and view.term >= self._opener.seen:
+            self._opener.seen = view.term
+            return None
+        forgotten = await self._opener.remind(await self._duties.known_term(), self.session)
+        if forgotten:
+            self._events.problem(FORGOTTEN.format(term=self._opener.seen))
+        return await self._opener.history() if gone else None
+
     # --- claim ---
 
     async def _claim(self, view: LeaseView, accept: bool = False) -> Won | None:
@@ -221,6 +235,7 @@ class Candidacy:
             return self._granted(Won(grant, asked.unanswered[nonce], offsets[nonce], view))
 
     def _granted(self, won: Won) -> Won | None:
+        self._opener.seen = max(self._opener.seen, won.grant.term)
         if election.trust_from(won.sent, self._timings).stop_at <= self._clock.now():
             self._move(Move.REFUSED)  # too late to trust: the lease names this session, which may claim again at once
             return None

@@ -48,6 +48,8 @@ class LeaderDuties:
         self._document: PlanDocument | None = None
         self._count: Count | None = None
         self._place_from = 0.0  # when partitions may be granted at all
+        self._starts_anew = False  # the plan does; until it has been seen that no higher term was forgotten
+        self._superseded = False  # a newer term is known of: an heir of this one could not lead
         self._restored_from = 0.0  # when nobody can act any more on a partition whose record was unreadable
         self._ordered: dict[tuple[int, Repartition], float] = {}  # when a term first saw an order that stands
         self._heir_wanted: str | None = None
@@ -62,15 +64,16 @@ class LeaderDuties:
     # --- what the elector calls ---
 
     async def known_term(self) -> int:
-        """Return the plan's term; 0 when there is none, or none that can be read."""
+        """Return the highest term of a plan: of the stored one, and of the newest that this process has read."""
+        read = self._member.board.plan.term if self._member.board.plan is not None else 0
         try:
             document = await self._ports.provider.documents.read("plan")
             term = decode(document.body if document else b"", "plan").get("term")
         except NewerFormat:
             raise
         except (NotFound, BadDocument):
-            return 0
-        return term if type(term) is int and 0 <= term <= HIGHEST_TERM else 0
+            return read
+        return max(read, term) if type(term) is int and 0 <= term <= HIGHEST_TERM else read
 
     async def seal(self, term: Term) -> None:
         """Claim the plan for this term and take it over as it is. Raises Fenced, ProviderError."""
@@ -81,17 +84,19 @@ class LeaderDuties:
             await document.publish(replace(document.plan, generation=1))
         now = self._ports.clock.now()
         self._document = document
-        self._place_from = now + self._settling(term, lost=document.new)
+        self._starts_anew, self._superseded = document.new or not document.plan.partitions, False
+        self._place_from = now + self._settling(term)
         self._restored_from = now + patience(self._ports.member)
         term.progress()
 
-    def _settling(self, term: Term, lost: bool) -> float:
+    def _settling(self, term: Term) -> float:
         """Seconds before a plan that starts from nothing grants anything.
 
-        In the first term ever, long enough for those who start together to be seen. In a later one the plan was
-        lost, and whoever it granted partitions to may still act: longer than any of them can.
+        In the first term ever, long enough for those who start together to be seen, and for those who remember a
+        higher term to say so. In a later one the plan was lost, and whoever it granted partitions to may still act:
+        longer than any of them can.
         """
-        if not lost:
+        if not self._starts_anew:
             return 0.0
         if term.number == 1:
             return self._ports.member.renew
@@ -112,6 +117,8 @@ class LeaderDuties:
 
     async def prepare_heir(self, term: Term) -> Heir | None:
         """Name a successor in the plan and wait until its status says that it is ready; None when nobody is left."""
+        if self._superseded:
+            return None
         leader = self._ports.leader  # a member reads the plan once per renew interval
         longest = min(max(HEIR_PATIENCE, leader.renew + leader.total), leader.lease * 5 / 3)
         until = self._ports.clock.now() + longest
@@ -151,6 +158,7 @@ class LeaderDuties:
                 await janitor.tidy(self._sealed().plan, self._count)
             except Fenced as exc:
                 self._ports.events.emit("write.refused", term=term.number, error=str(exc))
+                self._superseded = True
                 term.step_down("the plan belongs to a newer term")
                 return
             except ProviderError as exc:
@@ -163,6 +171,8 @@ class LeaderDuties:
     async def _round(self, term: Term, census: Census, grants: Grants, *, balance: bool) -> None:
         document = self._sealed()
         board, now = self._member.board, self._ports.clock.now()
+        if self._starts_anew and now >= self._place_from:
+            await self._nothing_forgotten(term)
         await document.settle()
         if board.damaged:
             await document.mend()
@@ -194,6 +204,13 @@ class LeaderDuties:
             await document.publish(wanted)
         if count.outdated(wanted.leader, wanted.successors):
             term.step_down("a successor runs a newer release")
+
+    async def _nothing_forgotten(self, term: Term) -> None:
+        """See, before anything is granted, that nobody remembers a higher term. Raises Fenced, ProviderError."""
+        highest = await self._opener.highest()
+        if highest > term.number:
+            raise Fenced(f"term {highest} is on record: the store had forgotten it when term {term.number} began")
+        self._starts_anew = False
 
     def _sealed(self) -> PlanDocument:
         if self._document is None:

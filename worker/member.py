@@ -151,6 +151,8 @@ class Session:
             self._ports.events.emit("member.left", reason=self._reason())
 
     def _reason(self) -> str:
+        if self._bulletin.forgotten:
+            return "the store has forgotten the plan"
         return "drained" if self._draining else "trust ran out"
 
     def _named_heir(self, plan: Plan) -> None:
@@ -172,6 +174,8 @@ class Session:
             now = clock.now()
             if self.trust is not None and (now >= self.trust.stop_at or self._frozen()):
                 return
+            if self._bulletin.forgotten:
+                return
             if self.trust is None and now - begun >= self._timings.trusted:
                 return  # a beat may have landed unanswered, and a leader may have judged this session by it already
             pause = self._timings.renew
@@ -181,7 +185,7 @@ class Session:
                     async with asyncio.timeout(limit):
                         sent = await self._beat_document.write({"n": beats + 1})
                 except (TimeoutError, ProviderError) as exc:
-                    self._ports.events.problem(f"a beat did not get through: {exc!r}")
+                    self._ports.events.problem(f"a beat did not get through: {str(exc) or type(exc).__name__}")
                     pause = self._timings.total / 2
                 else:
                     store_time = self._beat_document.store_time

@@ -2,6 +2,9 @@
 
 terms/<n>   created once, by whoever opens term n, never replaced: two leaders can never share a term, even
             when the lease object was deleted, restored from a backup or overwritten by hand.
+
+A store that was emptied, or replaced by an older copy, has forgotten terms that somebody may still act in. Every
+process remembers the highest that it has seen, and whoever notices writes it down again, before anybody claims.
 """
 
 from __future__ import annotations
@@ -27,6 +30,12 @@ from worker.core.timings import Timings
 
 TRIES = 8
 
+FORGOTTEN = (
+    "the store has forgotten term {term}, which was seen here: it was emptied, or replaced by an older copy. "
+    "Written down again: the next term is above it"
+)
+"""What a process says that has reminded the store."""
+
 
 def terms_prefix(role: str) -> str:
     """Return where the terms of a role are recorded."""
@@ -38,9 +47,9 @@ def term_key(role: str, term: int) -> str:
     return f"{terms_prefix(role)}{term:012d}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opener:
-    """Who opens terms, and what the record says of them."""
+    """Who opens terms, and what the record says of them. For one task."""
 
     provider: Provider
     clock: Clock
@@ -48,10 +57,11 @@ class Opener:
     instance: str
     fleet: str
     timings: Timings
+    seen: int = 0  # the highest term that this process has seen, whatever the store says now
 
     async def highest(self) -> int:
-        """Return the highest recorded term; 0 when there is none."""
-        return max((number for number, _ in await self._recorded()), default=0)
+        """Return the highest term that is on record or was seen here; 0 when there is none."""
+        return max((self.seen, *(number for number, _ in await self._recorded())))
 
     async def history(self) -> float | None:
         """Return how long, in seconds, a holder may still trust a lease object that is gone or unreadable.
@@ -72,18 +82,7 @@ class Opener:
     async def record(self, term: int, session: str, view: LeaseView) -> bool:
         """Write down that this session opens this term; say whether that is so. Raises Unavailable."""
         key = term_key(self.role, term)
-        body = encode(
-            {
-                "nonce": self.clock.token(),
-                "term": term,
-                "fleet": self.fleet,
-                "instance": self.instance,
-                "session": session,
-                "opened_at": datetime.fromtimestamp(self.clock.wall(), UTC).isoformat(),
-                "duration": self.timings.lease,
-                "previous_end": _how_it_ended(view),
-            }
-        )
+        body = self._body(term, session, self.timings.lease, _how_it_ended(view))
         for _ in range(TRIES):
             try:
                 await self.provider.documents.create(key, body)
@@ -93,6 +92,36 @@ class Opener:
                 return await self._opened_by(key) == session
             return True
         raise Unavailable(f"{key}: nobody knows whether it was written")
+
+    async def remind(self, term: int, session: str) -> bool:
+        """Note that a term was seen, and write it down if the store has forgotten it; say so. Raises ProviderError.
+
+        Nobody knows any more who may still trust what: it counts as granted for the longest that there is.
+        """
+        self.seen = max(self.seen, term)
+        if self.seen <= max((number for number, _ in await self._recorded()), default=0):
+            return False
+        body = self._body(self.seen, session, LONGEST_LEASE, "unknown", reminded=True)
+        try:
+            await self.provider.documents.create(term_key(self.role, self.seen), body)
+        except Refused:
+            return False  # somebody else was first
+        return True
+
+    def _body(self, term: int, session: str, duration: float, previous_end: str, **more: object) -> bytes:
+        return encode(
+            {
+                "nonce": self.clock.token(),
+                "term": term,
+                "fleet": self.fleet,
+                "instance": self.instance,
+                "session": session,
+                "opened_at": datetime.fromtimestamp(self.clock.wall(), UTC).isoformat(),
+                "duration": duration,
+                "previous_end": previous_end,
+                **more,
+            }
+        )
 
     async def _opened_by(self, key: str) -> object:
         try:

@@ -15,6 +15,7 @@ import pytest
 from providers.interface import Bid, Expiry, Grant, LeaseView, Stamp, Version
 from providers.lease_on_documents import LeaseOnDocuments
 from providers.memory.native import NativeLease
+from tests.simulation.test_fleet import emptied
 from worker import member
 from worker.clock import wait_for
 from worker.core import election, planner
@@ -23,6 +24,7 @@ from worker.core.facts import Facts
 from worker.core.plan import Plan
 from worker.fenced import FencedDocument
 from worker.holding import Holding
+from worker.leader import LeaderDuties
 from worker.opening import Opener
 from worker.plan_document import PlanDocument
 from worker.term import Term
@@ -185,3 +187,22 @@ def test_a_breakage_is_caught(
             print(f"{breakage.__name__}: caught with {found}")
             return
     pytest.fail(f"{breakage.__name__} went unnoticed in {len(SEEDS)} seeds")
+
+
+def test_instances_that_remember_nothing_are_caught(monkeypatch: Patch) -> None:
+    """Where no process remembers the terms that it has seen, an emptied store lets two lead, or a term begin again."""
+
+    async def known_term(self: LeaderDuties) -> int:
+        return 0
+
+    async def highest(self: Opener) -> int:
+        return max((number for number, _ in await self._recorded()), default=0)
+
+    async def remind(self: Opener, term: int, session: str) -> bool:
+        return False
+
+    monkeypatch.setattr(LeaderDuties, "known_term", known_term)
+    monkeypatch.setattr(Opener, "highest", highest)
+    monkeypatch.setattr(Opener, "remind", remind)
+    with pytest.raises(SimulationFailed, match=r"two leaders|acts in it"):
+        emptied(1, OBSERVER).run()

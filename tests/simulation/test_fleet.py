@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from providers.interface import Expiry
 from worker.core import bounds
 from worker.core.timings import Timings, leader_timings, member_timings
 from worker.testing.fleet import FleetSim
-from worker.testing.schedule import Fault, Profile, Schedule
+from worker.testing.schedule import Fault, Profile, Schedule, Sending
 from worker.testing.weather import CLEAR
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,32 @@ def test_a_leader_is_replaced_within_the_printed_bound(
     gone = next(entry.at for entry in sim.timeline.entries if entry.event == ended and entry.at >= at)
     gap = min(when for when in elected if when > gone) - gone
     assert gap <= bound(leader, member_timings(leader)).worst
+
+
+def emptied(seed: int, expiry: Expiry, *faults: Fault) -> FleetSim:
+    """A fleet at work, whose store is emptied at some moment between two renewals, and what else goes wrong."""
+    lease = (3.0, 15.0)[seed % 2]
+    at = (8 + seed / 12) * lease
+    rates = [(0.9, 1.0, 1.1)[(seed + number) % 3] for number in range(3)]
+    sendings = [Sending(lease * number / 2, number, f"k{number % 7}", "plain", number % 3 == 0) for number in range(60)]
+    later = [replace(fault, at=at + fault.at * lease) for fault in faults]
+    events = Schedule(CLEAR, [], rates, [Fault(at, "wipe"), *later], sendings)
+    return FleetSim(seed, instances=3, lease=lease, duration=40 * lease, events=events, expiry=expiry)
+
+
+@KINDS
+@pytest.mark.parametrize("seed", range(12))
+def test_an_emptied_store_resets_nothing(seed: int, expiry: Expiry) -> None:
+    """Where every document is deleted under a fleet, terms and fences go on above all that a survivor has seen."""
+    sim = emptied(seed, expiry)
+    assert sim.run().elections >= 2
+
+
+@KINDS
+@pytest.mark.parametrize("seed", range(12))
+def test_who_starts_over_an_emptied_store_is_told(seed: int, expiry: Expiry) -> None:
+    """An instance that starts a lease after that, and remembers nothing, breaks no promise either."""
+    emptied(seed, expiry, Fault(1.0, "crash", target=seed % 3)).run()
 
 
 def test_a_seed_replays_exactly() -> None:

@@ -208,10 +208,12 @@ def test_history_is_in_order_and_shows_damage_in_its_place() -> None:
                 {"term": term, "instance": f"i-{term}", "session": "s", "opened_at": "t", "previous_end": "expired"},
             )
         await sample.put("terms/000000000011", b"garbage")
+        await sample.put("terms/000000000012", {"term": 12, "instance": "i-3", "reminded": True})
         await sample.put("terms/readme", {"not": "a term"})
         found = await history(sample.provider, limit=3)
         assert [record.term for record in found] == [10, 11, 12]
         assert found[0] == TermRecord(10, "i-10", "s", "t", "expired")
         assert found[1].problem is not None
+        assert found[2] == TermRecord(12, problem="forgotten by the store; noted by i-3, who had seen it")
 
     run(test)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from providers.interface import Bid, Capabilities, Heir, Misconfigured, NewerFormat, OutcomeUnknown
+from providers.interface import LONGEST_LEASE, Bid, Capabilities, Heir, Misconfigured, NewerFormat, OutcomeUnknown
 from providers.memory.driver import CAPABILITIES, KEEPS_LEASES
 from tests.unit.fakes import ANSWER_LOST, DOWN, LATENCY, LOST, Fate, World, late, run, simulated, stray
 from worker.candidacy import Candidacy, Candidate, Won
@@ -142,11 +142,63 @@ async def test_a_garbled_lease_is_replaced_in_a_higher_term_after_the_wait(world
     """Garbage over the lease is reported once, waited out as an absent one, and replaced above every recorded term."""
     world.put("leases/leader", b"\x00garbage")
     world.put(term_key("leader", 7), {"duration": 15.0})
-    won = await Standing(world, known=9).win()
-    assert won.grant.term == 10
-    assert world.loop.true >= 16.5
+    won = await Standing(world, known=7).win()
+    assert won.grant.term == 8
+    assert 16.5 <= world.loop.true <= 16.5 + 1.5
     assert [problem for problem in world.problems if "damaged" in problem] == world.problems
     assert len(world.problems) == 1
+
+
+@simulated
+async def test_an_absent_lease_is_waited_for_longest_where_only_the_plan_is_left(world: World) -> None:
+    """With the lease and the terms' records gone, a plan tells that somebody has led, and nobody knows for how long."""
+    won = await Standing(world, known=9).win()
+    assert won.grant.term == 10
+    assert LONGEST_LEASE * 1.1 <= world.loop.true <= LONGEST_LEASE * 1.1 + 1.5
+    assert world.get(term_key("leader", 9))["duration"] == LONGEST_LEASE
+
+
+@simulated
+async def test_an_emptied_store_is_reminded(world: World) -> None:
+    """Whoever saw a term that the store has forgotten writes it down at once, waits, and claims above it."""
+    world.take_lease(term=7)
+    standing = Standing(world)
+    world.at(10.0, lambda: world.remove("leases/leader"))
+    winning = asyncio.create_task(standing.win())
+    await world.passes(10.0 + world.leader.renew + 1)
+    assert world.get(term_key("leader", 7))["session"] == "a.1"
+    assert ["term 7" in problem for problem in world.problems] == [True]
+    winning.cancel()
+    newcomer = await Standing(world, "b").win()  # who remembers nothing, and waits all the same
+    assert newcomer.grant.term == 8
+    assert world.loop.true >= 10.0 + LONGEST_LEASE * 1.1
+
+
+@simulated
+async def test_an_older_copy_of_the_store_is_reminded(world: World) -> None:
+    """A lease that shows an older term than was seen here is followed, and the higher term is put on record."""
+    world.take_lease(term=7)
+    standing = Standing(world)
+    older = {**world.get("leases/leader"), "term": 3}
+    world.at(5.0, lambda: world.put("leases/leader", older))
+    won = await standing.win()
+    assert won.grant.term == 8
+    assert 5.0 + 16.5 <= world.loop.true <= 5.0 + 16.5 + world.leader.lease
+    assert world.has(term_key("leader", 7))
+    assert len(world.problems) == 1
+
+
+@simulated
+async def test_a_term_that_is_on_record_is_not_written_again(world: World) -> None:
+    """A lease that was deleted alone, or written over, has nobody reminded of what the records still say."""
+    world.put(term_key("leader", 7), {"duration": 15.0})
+    before = world.raw(term_key("leader", 7))
+    world.take_lease(term=7)
+    standing = Standing(world)
+    world.at(10.0, lambda: world.remove("leases/leader"))
+    assert (await standing.win()).grant.term == 8
+    assert world.raw(term_key("leader", 7)) == before
+    assert world.problems == []
 
 
 @simulated

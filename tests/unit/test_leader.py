@@ -217,6 +217,47 @@ async def test_the_known_term_is_the_plans(world: World) -> None:
         assert await one.duties.known_term() == 0
 
 
+@simulated
+async def test_the_known_term_is_also_that_of_the_plan_that_was_read(world: World) -> None:
+    """A plan that this instance has read counts, whatever has become of the stored one since."""
+    one = Leader(world)
+    one.member.board.plan = Plan(term=7)
+    assert await one.duties.known_term() == 7
+    world.put("plan", {"term": 12})
+    assert await one.duties.known_term() == 12
+    world.put("plan", {"term": 3})
+    assert await one.duties.known_term() == 7
+
+
+@simulated
+async def test_a_first_term_that_is_none_grants_nothing(world: World) -> None:
+    """A leader of term 1 gives way to a higher term that somebody has remembered meanwhile, and names no heir."""
+    Pen(world, "b~1")
+    one = await leader(world)
+    world.put(term_key("leader", 5), {"session": "b.1", "duration": 15.0})
+    assert one.task is not None
+    await world.until(one.task.done, 60, "the duties have ended")
+    assert one.reason() is not None
+    assert [event["error"] for event in world.heard("write.refused")] == [
+        "term 5 is on record: the store had forgotten it when term 1 began"
+    ]
+    assert await one.duties.prepare_heir(one.term) is None
+    assert owners(world) == {}
+
+
+@simulated
+async def test_a_plan_that_never_granted_anything_is_waited_for(world: World) -> None:
+    """After a first term that granted nothing, nobody knows what was before it: longer than anybody can act."""
+    Pen(world, "b~1")
+    one = await leader(world)
+    await one.stops()
+    two = await leader(world, number=2)
+    sealed = world.loop.true
+    await two.settles(within=200)
+    assert world.loop.true - sealed >= patience(world.member)
+    await two.stops()
+
+
 # --- granting ---
 
 

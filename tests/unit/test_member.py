@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from providers.interface import Heir
+from providers.interface import LONGEST_LEASE, Heir
 from tests.unit.fakes import ANSWER_LOST, DOWN, LATENCY, LOST, Fate, World, late, run, simulated, stray
 from worker.app import App
 from worker.context import Message
 from worker.core.intents import Drain, Intent, Pause, Repartition, parse
 from worker.core.plan import Assignment, Handover, Plan, fence_of
 from worker.member import TRUST, Member, Session
+from worker.opening import term_key
 from worker.testing.clock import EPOCH
 
 COUNT = 2
@@ -527,6 +528,48 @@ async def test_a_members_rank_is_its_place_among_the_successors(world: World) ->
     await world.until(lambda: one.member.rank == 1, 5)
     one.plan({}, successors=("b~1",))
     await world.until(lambda: one.member.rank is None, 5)
+    await one.leaves()
+
+
+@simulated
+async def test_a_plan_of_a_forgotten_past_ends_the_session(world: World) -> None:
+    """A plan of an older term than the one acted on stops all work at once, and has the store reminded."""
+    one = await Instance(world).joined()
+    one.takes = 900.0
+    one.plan({P0: one.session.id}, term=6)
+    await world.until(lambda: set(one.session.ownership.active) == {P0}, 10)
+    one.send(P0, "mine")
+    await world.until(lambda: one.running, 10)
+    before, begun = one.session.id, world.loop.true
+    world.remove("plan")
+    one.plan({P0: "b~1"}, term=1)
+    await world.until(lambda: not one.running, 10)
+    assert world.loop.true - begun <= world.leader.renew + world.leader.total
+    await world.until(lambda: one.session.id != before, 30)
+    assert world.get(term_key("leader", 6))["duration"] == LONGEST_LEASE
+    assert [problem for problem in world.problems if "forgotten term 6" in problem] == world.problems
+    [left] = world.heard("member.left")
+    assert left["reason"] == "the store has forgotten the plan"
+    one.takes = 0.0
+    fence = one.plan({P0: one.session.id}, term=7)
+    await world.until(lambda: one.session.ownership.active == {P0: fence}, 30)
+    await one.leaves()
+
+
+@simulated
+async def test_a_store_that_cannot_be_reminded_yet_is_reminded_later(world: World) -> None:
+    """What cannot be written down at once is tried again, and until then nothing of the new plan is believed."""
+    one = await Instance(world).joined()
+    one.plan({P0: one.session.id}, term=6)
+    await world.until(lambda: set(one.session.ownership.active) == {P0}, 10)
+    world.network.always("documents.list", DOWN)
+    world.remove("plan")
+    one.plan({P1: one.session.id}, term=1)
+    await world.passes(30)
+    assert one.session.ownership.active == {}
+    assert not world.has(term_key("leader", 6))
+    world.network.always("documents.list", None)
+    await world.until(lambda: world.has(term_key("leader", 6)), 30)
     await one.leaves()
 
 

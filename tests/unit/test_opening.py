@@ -132,6 +132,31 @@ async def test_the_highest_term_is_that_of_the_records(world: World) -> None:
 
 
 @simulated
+async def test_what_was_seen_outlives_the_store(world: World) -> None:
+    """A term that was seen counts as the highest, and is written down once where the store does not have it."""
+    one = opener(world)
+    assert not await one.remind(0, "s")  # nothing was ever seen, and nothing is written
+    assert await one.history() is None
+    assert await one.remind(5, "s")
+    assert not await one.remind(4, "s")
+    assert (await one.highest(), await opener(world, "b").highest()) == (5, 5)
+    assert await one.history() == LONGEST_LEASE
+    world.remove(term_key("leader", 5))
+    assert (await one.highest(), await opener(world, "b").highest()) == (5, 0)
+
+
+@simulated
+async def test_a_reminder_never_takes_the_place_of_a_record(world: World) -> None:
+    """Where the term, or a higher one, is on record, nothing is written."""
+    assert await opener(world).record(6, "s1", FREE)
+    before = world.raw(term_key("leader", 6))
+    for term in (5, 6):
+        assert not await opener(world, "b").remind(term, "s2")
+    assert world.raw(term_key("leader", 6)) == before
+    assert not world.has(term_key("leader", 5))
+
+
+@simulated
 async def test_roles_count_for_themselves(world: World) -> None:
     """The terms of another lease are recorded elsewhere, and the fleet's terms say nothing about them."""
     await opener(world).record(9, "s", FREE)

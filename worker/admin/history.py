@@ -44,5 +44,7 @@ async def _read(provider: Provider, key: str) -> TermRecord | None:
         return None  # collected meanwhile
     except BadDocument as exc:
         return TermRecord(term, problem=str(exc))
+    if fields.get("reminded") is True:
+        return TermRecord(term, problem=f"forgotten by the store; noted by {fields.get('instance')}, who had seen it")
     texts = {name: fields.get(name) for name in ("instance", "session", "opened_at", "previous_end")}
     return TermRecord(term, **{name: None if text is None else str(text) for name, text in texts.items()})

@@ -132,6 +132,7 @@ class FleetSim:
             self.events,
             self._leading,
             lambda order: self._start(self._operator.order(order)),
+            self.judge.wipe_store,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._dice = dice

@@ -116,6 +116,10 @@ class GrowingStore:
         """Somebody uses a document under this term or fence: from now on no older write may land on it."""
         self._opened[key] = max(number, self._opened.get(key, 0))
 
+    def wiped(self) -> None:
+        """Somebody has deleted every document: records of terms, and generations of the plan, may be written again."""
+        self._seen = {key: number[:1] for key, number in self._seen.items() if not key.startswith("terms/")}
+
     def wrote(self, key: str, body: bytes | None, by: str) -> None:
         """A write has landed; `body` is None for a deletion."""
         self.writes += 1

@@ -39,7 +39,7 @@ class Judge:
     def __init__(self, store: MemoryStore) -> None:
         self.one_leader, self.one_owner, self.growing = OneLeader(), OneOwner(), GrowingStore()
         self.messages = NoMessageLost()
-        self._store = store
+        self._store, self._bare = store, store.documents
         self._runtimes: dict[str, Runtime] = {}
         self._broken: Violation | None = None
 
@@ -52,6 +52,13 @@ class Judge:
             self._guard(self.growing.wrote, key, body, who)
 
         self._store.documents = WatchedDocuments(self._store.documents, wrote)  # type: ignore[assignment] # same protocol
+
+    def wipe_store(self) -> None:
+        """Delete every document, as somebody does who empties the bucket. Terms and fences must grow all the same."""
+        for stamp in self._bare.list("").stamps:
+            self._store.leases.break_now(stamp.key)
+            self._bare.delete(stamp)
+        self.growing.wiped()
 
     def step(self, loop: VirtualLoop) -> None:
         """Look at whoever has just run. Raises Violation."""

@@ -23,6 +23,7 @@ WEIGHTS = {
     "term": 2,  # SIGTERM, and a new boot later
     "drain": 1,  # the operator drains a session; a new boot later
     "outage": 1,  # the store answers nobody
+    "wipe": 0,  # every document is deleted, queues are not; only where asked for: who starts then cannot know anything
 }
 """How often each kind of fault is drawn, relative to the others."""
 

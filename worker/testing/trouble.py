@@ -18,7 +18,10 @@ GLIMPSE = 0.05
 
 
 class Trouble:
-    """The faults of one run. `leader` says who leads now, and in which term; `order` makes the operator give one."""
+    """The faults of one run.
+
+    `leader` says who leads now, and in which term; `order` makes the operator give one; `wipe` empties the store.
+    """
 
     def __init__(
         self,
@@ -28,9 +31,10 @@ class Trouble:
         events: Schedule,
         leader: Callable[[], tuple[Machine, int] | None],
         order: Callable[[Order], None],
+        wipe: Callable[[], None],
     ) -> None:
         self._machines, self._network, self._timeline, self._events = machines, network, timeline, events
-        self._leader, self._order = leader, order
+        self._leader, self._order, self._wipe = leader, order, wipe
         self._loop = network.loop
         self._over = False
 
@@ -97,6 +101,9 @@ class Trouble:
                 self._say(None, "outage", seconds=fault.seconds)
                 self._network.outage = Outage.SILENT if fault.value < 0.5 else Outage.REFUSING
                 self._later(fault.seconds, self._store_answers)
+            case "wipe":
+                self._say(None, "all documents deleted")
+                self._wipe()
             case _:
                 raise ValueError(f"there is no fault {fault.kind!r}")
 
