@@ -290,6 +290,10 @@ class Inside:
         put += " DO UPDATE SET version = excluded.version, body = excluded.body"
         self._run(put, (key, secrets.token_hex(8), body))
 
+    def empty(self) -> None:
+        """Delete every document, as somebody would who empties a bucket; messages stay."""
+        self._run("DELETE FROM documents", ())
+
     def messages(self) -> int:
         """Return how many messages there are, in all queues."""
         return int(self._run("SELECT count(*) FROM messages", ())[0][0])

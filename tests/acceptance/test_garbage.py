@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from providers.interface import LONGEST_LEASE
 from tests.acceptance.support import (
     BOUNDS,
     MEMBER,
@@ -25,6 +26,7 @@ from tests.acceptance.support import (
     worker,
 )
 from tests.waiting import until
+from worker.core.timings import RHO
 from worker.dev.events import Event
 from worker.dev.fleet import LocalFleet, named
 from worker.dev.history import check
@@ -120,6 +122,25 @@ def test_garbage_over_the_plan_while_nobody_leads(tmp_path: Path) -> None:
         it.fleet.start(leader.name)
         granted = it.fleet.wait_for(named("partition.granted"), BOUNDS["outage"].worst + SLACK, since=mark)
         assert granted.at - elected.at >= MEMBER.patience
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_everything_deleted(tmp_path: Path) -> None:
+    """Where all documents are deleted under a fleet, its terms and fences go on, and it is whole again by itself."""
+    with _fleet_at_work(tmp_path) as it:
+        before = it.inside.fields("plan")
+        mark = it.fleet.mark()
+        it.inside.empty()
+        it.reported(f"the store has forgotten term {before['term']}", mark)
+        longest = LONGEST_LEASE * (1 + RHO) + BOUNDS["failover"].worst + SLACK
+        elected = it.fleet.wait_for(named("leader.elected"), longest, since=mark, what="a leader")
+        assert elected.term is not None
+        assert elected.term > before["term"]
+        within = BOUNDS["outage"].worst + SLACK
+        granted = it.fleet.wait_for(named("partition.granted"), within, since=mark, what="a grant")
+        assert granted.at - elected.at >= MEMBER.patience
+        assert granted.get("fence") > max(record["fence"] for record in before["partitions"].values())
 
 
 def test_garbage_over_a_status_and_a_beat(it: Damaged) -> None:
