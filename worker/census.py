@@ -16,7 +16,7 @@ from providers.body import decode
 from providers.interface import BadDocument, NotFound, Version
 from worker.core.plan import Plan
 from worker.core.planner import Candidate
-from worker.core.roster import Roster, patience
+from worker.core.roster import Roster, patience_told
 from worker.core.versions import Release, newest, release
 from worker.ports import Ports
 
@@ -42,6 +42,7 @@ class Status:
     released: Mapping[str, int]
     heir: Mapping[str, Any] | None
     at: str
+    patience: float  # seconds for which its beat must stand still before it cannot act any more
     release: Release
     version: Version
 
@@ -81,6 +82,10 @@ class Count:
             name for status in self.statuses.values() if status.id not in self.gone for name in status.active
         )
 
+    def patience(self, own: float) -> float:
+        """Return how long, in seconds, nobody can act any more who has heard nothing: the longest of all, or `own`."""
+        return max((own, *(status.patience for status in self.statuses.values())))
+
     @property
     def gone(self) -> frozenset[str]:
         """Sessions that are proven unable to act: judged dead, or left in good order."""
@@ -92,7 +97,7 @@ class Census:
 
     def __init__(self, ports: Ports, progress: Callable[[], None]) -> None:
         self._ports, self._progress = ports, progress
-        self._roster = Roster(patience=patience(ports.member), gap=GAP * ports.member.renew)
+        self._roster = Roster(gap=GAP * ports.member.renew)
         self._statuses: dict[str, Status] = {}
         self._reported: set[tuple[str, Version]] = set()
         self._reading = asyncio.Semaphore(AT_ONCE)
@@ -102,6 +107,7 @@ class Census:
         sent = self._ports.clock.now()
         beats = await self._list(BEATS)
         received = self._ports.clock.now()
+        self._roster.told({id: status.patience for id, status in self._statuses.items()})
         self._roster.expect((item.owner for item in plan.partitions.values() if item.owner is not None), received)
         self._roster.saw(beats, sent=sent, received=received)
         listed = await self._list(MEMBERS)
@@ -144,6 +150,7 @@ def _status(id: str, fields: Mapping[str, Any], version: Version) -> Status:
             released=_numbers(fields["released"]),
             heir=fields.get("heir") if isinstance(fields.get("heir"), dict) else None,
             at=str(fields.get("at", "")),
+            patience=patience_told(fields.get("patience")),
             release=release(fields),
             version=version,
         )

@@ -47,10 +47,9 @@ class LeaderDuties:
         self._opener = Opener(ports.provider, ports.clock, "leader", ports.instance, ports.fleet, ports.leader)
         self._document: PlanDocument | None = None
         self._count: Count | None = None
-        self._place_from = 0.0  # when partitions may be granted at all
+        self._sealed_at = 0.0
         self._starts_anew = False  # the plan does; until it has been seen that no higher term was forgotten
         self._superseded = False  # a newer term is known of: an heir of this one could not lead
-        self._restored_from = 0.0  # when nobody can act any more on a partition whose record was unreadable
         self._ordered: dict[tuple[int, Repartition], float] = {}  # when a term first saw an order that stands
         self._heir_wanted: str | None = None
         self._round_now = asyncio.Event()
@@ -82,25 +81,18 @@ class LeaderDuties:
         await document.seal()
         if document.new and term.number == 1:  # from now on, a plan without records means that one was lost
             await document.publish(replace(document.plan, generation=1))
-        now = self._ports.clock.now()
-        self._document = document
+        self._document, self._sealed_at = document, self._ports.clock.now()
         self._starts_anew, self._superseded = document.new or not document.plan.partitions, False
-        self._place_from = now + self._settling(term)
-        self._restored_from = now + patience(self._ports.member)
         term.progress()
 
-    def _settling(self, term: Term) -> float:
+    def _settling(self, term: Term, longest: float) -> float:
         """Seconds before a plan that starts from nothing grants anything.
 
         In the first term ever, long enough for those who start together to be seen, and for those who remember a
         higher term to say so. In a later one the plan was lost, and whoever it granted partitions to may still act:
-        longer than any of them can.
+        `longest`, for which any of them can.
         """
-        if not self._starts_anew:
-            return 0.0
-        if term.number == 1:
-            return self._ports.member.renew
-        return patience(self._ports.member)
+        return self._ports.member.renew if term.number == 1 else longest
 
     async def perform(self, term: Term) -> None:
         """Act for this term until cancelled; returns when every task and every job has really ended."""
@@ -171,8 +163,6 @@ class LeaderDuties:
     async def _round(self, term: Term, census: Census, grants: Grants, *, balance: bool) -> None:
         document = self._sealed()
         board, now = self._member.board, self._ports.clock.now()
-        if self._starts_anew and now >= self._place_from:
-            await self._nothing_forgotten(term)
         await document.settle()
         if board.damaged:
             await document.mend()
@@ -181,18 +171,21 @@ class LeaderDuties:
         count = self._count = await census.take(plan)
         if board.control.step_down(term.number):
             term.step_down("an operator asked for it")
+        since, longest = now - self._sealed_at, count.patience(patience(self._ports.member))
+        if self._starts_anew and since >= self._settling(term, longest):
+            await self._nothing_forgotten(term)
         due = board.control.due(plan.queues)
         self._ordered = {(term.number, one): self._ordered.get((term.number, one), now) for one in due}
         for order in due:
             plan = await self._repartition(term, plan, order)
         facts = planner.Facts(
             leader=plan.leader,
-            candidates=count.candidates if now >= self._place_from else [],
+            candidates=[] if self._starts_anew else count.candidates,
             gone=count.gone,
             barred=grants.barred(plan, count),
             forced=board.control.forced,
             withheld=frozenset(order.queue for order in due),
-            restored=frozenset(plan.missing()) - count.held if now >= self._restored_from else frozenset(),
+            restored=frozenset(plan.missing()) - count.held if since >= longest else frozenset(),
             newest=count.newest,
             balance=balance,
         )

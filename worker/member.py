@@ -23,6 +23,7 @@ from worker.core import election
 from worker.core.election import StoreClock, Trust
 from worker.core.names import member_id
 from worker.core.plan import Plan
+from worker.core.roster import patience
 from worker.own import OwnDocument
 from worker.ownership import Ownership
 from worker.ports import Ports
@@ -274,6 +275,7 @@ class Session:
                 "active": self.ownership.active,
                 "released": self.ownership.released,
                 "heir": self._heir,
+                "patience": patience(self._timings),
                 "at": at,
             }
         )

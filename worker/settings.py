@@ -22,6 +22,7 @@ from providers.http_url import HIDDEN, names_a_server, without_secrets
 from providers.interface import LONGEST_LEASE
 from worker.core.endings import Endings
 from worker.core.names import BadName, check_instance_name
+from worker.core.roster import LONGEST_PATIENCE, patience
 from worker.core.timings import ImpossibleTimings, Timings, leader_timings, member_timings
 from worker.errors import ConfigurationError
 from worker.machine_settings import MachineSettings
@@ -242,9 +243,14 @@ def _contradictions(settings: Settings, given: Mapping[str, object]) -> list[str
     except ImpossibleTimings as exc:
         return [*problems, f"{exc}. Set by {_set_by(settings, 'lease')}"]
     try:
-        member_timings(timings, lease=settings.member_lease, grace=settings.member_grace)
+        member = member_timings(timings, lease=settings.member_lease, grace=settings.member_grace)
     except ImpossibleTimings as exc:
         return [*problems, f"of a member: {exc}. Set by {_set_by(settings, 'member', 'lease')}"]
+    if patience(member) > LONGEST_PATIENCE:
+        problems.append(
+            f"a member's lease of {member.lease:g} s makes the fleet wait {patience(member):g} s for a dead instance, "
+            f"and {LONGEST_PATIENCE:g} s is the limit. Set by {_set_by(settings, 'member', 'lease')}"
+        )
     return problems + settings.endings.problems()
 
 

@@ -65,6 +65,16 @@ def test_a_leader_is_replaced_within_the_printed_bound(
     assert gap <= bound(leader, member_timings(leader)).worst
 
 
+@KINDS
+@pytest.mark.parametrize("profile", list(Profile), ids=lambda profile: profile.value)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_lease_that_is_being_changed_breaks_no_promise(seed: int, profile: Profile, expiry: Expiry) -> None:
+    """Instances of two settings, as in a roll that changes WORKER_LEASE, wait for each other's, not for their own."""
+    FleetSim(
+        seed, instances=4, lease=15.0, leases=[15.0, 3.0] * 2, duration=300.0, profile=profile, expiry=expiry
+    ).run()
+
+
 def emptied(seed: int, expiry: Expiry, *faults: Fault) -> FleetSim:
     """A fleet at work, whose store is emptied at some moment between two renewals, and what else goes wrong."""
     lease = (3.0, 15.0)[seed % 2]

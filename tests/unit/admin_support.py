@@ -12,8 +12,13 @@ from providers.interface import Bid, Grant, NotFound
 from providers.memory import MemoryDriver, MemoryStore
 from providers.provider import Provider
 from worker.core.plan import Assignment, Plan
+from worker.core.roster import patience
+from worker.core.timings import leader_timings, member_timings
 
 T = TypeVar("T")
+
+PATIENCE = patience(member_timings(leader_timings(15)))
+"""Seconds for which its members may act, unless a test says otherwise."""
 
 
 @dataclass
@@ -80,7 +85,8 @@ class Sample:
     async def member(self, instance: str, session: str = "s1", state: str = "ready", **fields: Any) -> str:
         """Write a member's status and beat; return its id."""
         id = f"{instance}~{session}"
-        await self.put(f"members/{id}", {"state": state, "queues": {"orders": 2}, "active": {}, **fields})
+        said = {"state": state, "queues": {"orders": 2}, "active": {}, "patience": PATIENCE}
+        await self.put(f"members/{id}", {**said, **fields})
         await self.beat(id)
         return id
 

@@ -14,10 +14,7 @@ from worker.admin.status import Lead
 from worker.admin.waiting import Drained, drained, known_lease, next_leader
 from worker.admin.watcher import Watcher
 from worker.core.intents import Drain, Repartition
-from worker.core.timings import leader_timings, member_timings
 from worker.errors import ConfigurationError, LostPrecondition, NoLeader, StoreError, WorkerError
-
-MEMBER = member_timings(leader_timings(15))
 
 
 def orders(sample: Sample, **options: bool) -> Orders:
@@ -173,7 +170,7 @@ def test_a_repartition_needs_a_paused_and_empty_queue() -> None:
     """A partition count may be changed only while nothing can be in the wrong place, and the error says what to do."""
 
     async def test(sample: Sample) -> None:
-        watcher = Watcher(sample.provider, sample.clock, MEMBER)
+        watcher = Watcher(sample.provider, sample.clock)
 
         async def change(count: int = 4) -> Repartition:
             return await repartition(sample.provider, watcher, orders(sample), "orders", count)
@@ -211,11 +208,11 @@ def test_waiting_for_a_live_and_a_dead_leader() -> None:
             grant = await lease.renew(grant, clock.token())
 
         clock.on_sleep = renew
-        live = await known_lease(Watcher(sample.provider, clock, MEMBER), clock, every=0.5)
+        live = await known_lease(Watcher(sample.provider, clock), clock, every=0.5)
         assert live.state is Lead.LEADING
         clock.on_sleep = None
         started = clock.now()
-        dead = await known_lease(Watcher(sample.provider, clock, MEMBER), clock, every=0.5)
+        dead = await known_lease(Watcher(sample.provider, clock), clock, every=0.5)
         assert dead.state is Lead.EXPIRED
         assert clock.now() - started >= 15 * 1.1
 
@@ -227,7 +224,7 @@ def test_waiting_for_the_next_leader_and_in_vain() -> None:
 
     async def test(sample: Sample) -> None:
         grant = await sample.lead("i-1", 7)
-        clock, watcher = sample.clock, Watcher(sample.provider, sample.clock, MEMBER)
+        clock, watcher = sample.clock, Watcher(sample.provider, sample.clock)
         with pytest.raises(WorkerError, match="i-1 has not stepped down from term 7"):
             await next_leader(watcher, clock, 7, within=10, every=1)
         await sample.provider.lease("leader").resign(grant, "n")
@@ -250,8 +247,8 @@ def test_waiting_for_a_drain() -> None:
     async def test(sample: Sample) -> None:
         id, clock = await sample.member("i-3"), sample.clock
         with pytest.raises(WorkerError, match="i-3~s1 has not left"):
-            await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=10, every=1)
-        done = await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=100, every=1)
+            await drained(Watcher(sample.provider, clock), clock, [id], within=10, every=1)
+        done = await drained(Watcher(sample.provider, clock), clock, [id], within=100, every=1)
         assert done == Drained(left=[], silent=[id], instead=[])
 
         async def leave() -> None:
@@ -259,7 +256,7 @@ def test_waiting_for_a_drain() -> None:
             await sample.member("i-3", "s2")
 
         clock.on_sleep = leave
-        done = await drained(Watcher(sample.provider, clock, MEMBER), clock, [id], within=2, every=1)
+        done = await drained(Watcher(sample.provider, clock), clock, [id], within=2, every=1)
         assert done == Drained(left=[id], silent=[], instead=["i-3~s2"])
 
     run(test)

@@ -9,18 +9,16 @@ import pytest
 from providers.memory import MemoryDriver
 from providers.memory.driver import KEEPS_LEASES
 from providers.provider import Provider
-from tests.unit.admin_support import Sample, run
+from tests.unit.admin_support import PATIENCE, Sample, run
 from worker.admin.history import TermRecord, history
 from worker.admin.status import Lead, Status
 from worker.admin.watcher import Watcher
-from worker.core.timings import leader_timings, member_timings
+from worker.core.roster import LONGEST_PATIENCE
 from worker.errors import Exit
-
-MEMBER = member_timings(leader_timings(15))
 
 
 def watcher(sample: Sample) -> Watcher:
-    return Watcher(sample.provider, sample.clock, MEMBER)
+    return Watcher(sample.provider, sample.clock)
 
 
 async def healthy(sample: Sample) -> Watcher:
@@ -118,15 +116,21 @@ def test_degraded_says_why() -> None:
 
 
 def test_a_member_that_stands_still_has_lapsed() -> None:
-    """A member whose beat stands still for longer than it may act must be shown as lapsed, another one not."""
+    """A member whose beat stands still for longer than *it* may act must be shown as lapsed, another one not."""
 
     async def test(sample: Sample) -> None:
         watching = await healthy(sample)
         await watching.look()
-        sample.clock.time += MEMBER.patience + MEMBER.margin + 0.1
+        for id, told in (("i-3", {"patience": 2 * PATIENCE}), ("i-4", {"patience": None})):
+            await sample.member(id, **told)
+        await watching.look()
+        sample.clock.time += PATIENCE + 0.1
         await sample.beat("i-1~s1")
         states = {member.instance: member.state for member in (await watching.look()).members}
-        assert states == {"i-1": "ready", "i-2": "lapsed"}
+        assert states == {"i-1": "ready", "i-2": "lapsed", "i-3": "ready", "i-4": "ready"}
+        sample.clock.time += LONGEST_PATIENCE
+        states = {member.instance: member.state for member in (await watching.look()).members}
+        assert set(states.values()) == {"lapsed"}
 
     run(test)
 

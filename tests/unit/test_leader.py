@@ -17,7 +17,7 @@ from worker.context import Leadership
 from worker.core.election import trust_from
 from worker.core.intents import Force, Intent, Order, Pause, Repartition, StepDown, parse
 from worker.core.plan import Assignment, Plan, fence_of, plan_from_fields
-from worker.core.roster import patience
+from worker.core.roster import LONGEST_PATIENCE, patience
 from worker.errors import Fenced
 from worker.leader import HEIR_PATIENCE, LeaderDuties
 from worker.member import Member, Session
@@ -49,6 +49,7 @@ class Pen:
         self.state = "ready"
         self.heir: dict[str, Any] | None = None
         self.version = "1.0"
+        self.patience = patience(world.member)
         self.beats = 0
         self.task = asyncio.create_task(self.live())
 
@@ -86,7 +87,8 @@ class Pen:
     def say(self, **changed: Any) -> None:
         for name, value in changed.items():
             setattr(self, name, value)
-        fields = {name: getattr(self, name) for name in ("state", "queues", "active", "released", "heir", "version")}
+        said = ("state", "queues", "active", "released", "heir", "version", "patience")
+        fields = {name: getattr(self, name) for name in said}
         self.world.put(f"members/{self.id}", {**fields, "at": EPOCH.isoformat()})
 
     def dies(self) -> None:
@@ -306,6 +308,39 @@ async def test_a_dead_owner_is_followed_only_after_the_proof(world: World) -> No
     await one.stops()
 
 
+@simulated
+async def test_an_owner_of_other_settings_is_waited_for_by_them(world: World) -> None:
+    """While the lease is being changed, an owner may act for longer than the leader's own settings would allow."""
+    pens = [Pen(world, "b~1"), Pen(world, "c~1")]
+    pens[0].say(patience=3 * patience(world.member))
+    one = await leader(world)
+    await one.settles()
+    pens[0].dies()
+    died = world.loop.true
+    await one.stops()
+    two = await leader(world, number=2)  # who has never seen it alive
+    await world.until(lambda: "b~1" not in owners(world).values(), 400)
+    assert world.loop.true - died >= 3 * patience(world.member) - world.member.renew
+    await two.stops()
+
+
+@simulated
+async def test_an_owner_of_whom_nothing_is_known_is_waited_for_longest(world: World) -> None:
+    """An owner that the plan names, and that has left neither status nor beat behind, may have any settings."""
+    pens = [Pen(world, "b~1"), Pen(world, "c~1")]
+    one = await leader(world)
+    await one.settles()
+    pens[0].dies()
+    for folder in ("members", "beats"):
+        world.remove(f"{folder}/b~1")
+    await one.stops()
+    two = await leader(world, number=2)
+    sealed = world.loop.true
+    await world.until(lambda: "b~1" not in owners(world).values(), 400)
+    assert LONGEST_PATIENCE <= world.loop.true - sealed <= LONGEST_PATIENCE + 2 * world.leader.renew
+    await two.stops()
+
+
 @pytest.mark.parametrize("body", [None, b"garbage"], ids=["deleted", "damaged"])
 def test_absence_is_not_death(body: bytes | None) -> None:
     """An owner whose beat vanishes, or whose status cannot be read, is waited for like one that stands still."""
@@ -429,13 +464,14 @@ async def test_a_new_term_keeps_the_plan_and_moves_nothing_at_first(world: World
     ids=["deleted", "no JSON", "no format", "no fields", "no object", "no term", "no leader", "no partitions"],
 )
 def test_a_lost_plan_waits_for_whoever_may_still_act(body: bytes | None) -> None:
-    """Where the plan is gone or makes no sense, nothing is granted for one member lease, and then everything is."""
+    """Where the plan is gone or makes no sense, nothing is granted while any member might act, and then everything."""
 
     async def test(world: World) -> None:
-        Pen(world, "b~1")
+        pen = Pen(world, "b~1")
         old = await leader(world)
         await old.settles()
         await old.stops()
+        pen.say(patience=patience(world.member) + 30)
         if body is None:
             world.remove("plan")
         else:
@@ -444,7 +480,7 @@ def test_a_lost_plan_waits_for_whoever_may_still_act(body: bytes | None) -> None
         sealed = world.loop.true
         await new.start()
         await world.until(lambda: "b~1" in owners(world).values(), 200)
-        assert world.loop.true - sealed >= patience(world.member)
+        assert world.loop.true - sealed >= pen.patience
         assert plan_of(world).term == 2
         assert body is None or world.problems
         await new.stops()

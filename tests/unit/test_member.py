@@ -129,6 +129,7 @@ async def test_a_member_joins_with_a_beat_and_a_status(world: World) -> None:
     status = one.status
     assert (status["state"], status["queues"], status["active"], status["released"]) == ("ready", {"orders": 2}, {}, {})
     assert (status["instance"], status["session"], status["version"]) == ("a", one.session.session, "1")
+    assert status["patience"] == world.member.lease * 1.1 + world.member.margin
     assert [said["session"] for said in world.heard("member.joined")] == [one.session.session]
     await one.leaves()
 

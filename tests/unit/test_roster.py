@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.interface import Version
-from worker.core.roster import Roster, patience
+from worker.core.roster import LONGEST_PATIENCE, Roster, patience, patience_told
 from worker.core.timings import RHO, leader_timings, member_timings
 
 PATIENCE, GAP = 50.0, 20.0
@@ -117,6 +117,26 @@ def test_a_beat_that_lands_while_the_listing_is_under_way_is_not_overlooked() ->
     assert watch.at(55, a="2") == set()
 
 
+def test_everybody_is_waited_for_by_its_own_word() -> None:
+    """A member's own patience counts, not the leader's; one that has told none has the longest that there is."""
+    watch = Watch()
+    watch.roster.told({"quick": 20.0, "slow": 90.0})
+    watch.at(0, quick="1", usual="1", slow="1")
+    fallen = {now: watch.at(now, quick="1", usual="1", slow="1") for now in range(10, 101, 10)}
+    assert {now: who for now, who in fallen.items() if who} == {20: {"quick"}, 50: {"usual"}, 90: {"slow"}}
+
+
+@pytest.mark.parametrize("told", [None, "50", True, 0, -1, LONGEST_PATIENCE + 1, float("inf"), [50]], ids=str)
+def test_a_patience_that_is_none_counts_as_the_longest(told: object) -> None:
+    """Of a member that does not say for how long it may act, or says what cannot be, nothing shorter is believed."""
+    assert patience_told(told) == LONGEST_PATIENCE
+
+
+def test_a_patience_that_is_told_is_believed() -> None:
+    """Every patience up to the longest is taken as it is."""
+    assert [patience_told(told) for told in (0.5, 50, LONGEST_PATIENCE)] == [0.5, 50.0, LONGEST_PATIENCE]
+
+
 def test_beats_of_the_long_dead_are_not_fit_for_a_grant() -> None:
     """What a new leader finds must move first, unless a plan names it; who joins while it watches is alive at once."""
     watch = Watch()
@@ -184,7 +204,8 @@ def test_nobody_is_dead_who_may_still_act(
 ) -> None:
     """On any two clocks within ±10 %, with slow and lost answers, no verdict comes before the end of trust."""
     beats, trusted = life
-    roster = Roster(patience=patience(MEMBER), gap=2 * MEMBER.renew)
+    roster = Roster(gap=2 * MEMBER.renew)
+    roster.told({"a": patience(MEMBER)})
     sent = 0.0
     for pause, duration, moment in [*listings, *[(9.0, 1.0, 0.5)] * 20]:
         sent += pause

@@ -132,6 +132,15 @@ def test_impossible_timings_name_both_values_and_the_variables(monkeypatch: pyte
     assert line.endswith("Set by WORKER_LEASE_GRACE=10")
 
 
+def test_a_member_lease_that_others_would_not_wait_for_is_refused() -> None:
+    """A member may not act for longer than it is waited for when nothing is known of it; the longest lease is fine."""
+    [line] = problems(member_lease=600)
+    assert "member's lease of 600 s" in line
+    assert "300 s is the limit" in line
+    assert "WORKER_MEMBER_LEASE=600" in line
+    assert load_settings(lease=60).member.lease == 180
+
+
 def test_impossible_member_timings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A member's timings must be checked as a leader's are."""
     monkeypatch.setenv("WORKER_MEMBER_GRACE", "44")

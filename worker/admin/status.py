@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from worker.core.roster import LONGEST_PATIENCE
 from worker.errors import Exit
 
 
@@ -61,6 +62,7 @@ class MemberStatus:
     pid: int | None = None
     host: str | None = None
     at: str | None = None  # when it last wrote its status, by its own clock
+    patience: float = LONGEST_PATIENCE  # seconds for which its beat must stand still before it cannot act any more
     still: float | None = None  # seconds for which we have watched its beat without a change; None: it has no beat
 
     @property

@@ -17,7 +17,8 @@ from worker.clock import Clock
 from worker.core.intents import Control, Drain, Force, Order, Pause, Repartition, StepDown
 from worker.core.names import dead_letter_queue, partition_name, partition_names
 from worker.core.plan import MOST_PARTITIONS, Plan
-from worker.core.timings import RHO, Timings
+from worker.core.roster import patience_told
+from worker.core.timings import RHO
 
 AT_ONCE = 4
 """Requests under way at a time: as many as the provider has threads for one kind, so that none waits overdue."""
@@ -42,10 +43,10 @@ class _Memory:
 
 
 class Watcher:
-    """One observer of one fleet. `member` says after how long a silent member counts as lapsed."""
+    """One observer of one fleet."""
 
-    def __init__(self, provider: Provider, clock: Clock, member: Timings) -> None:
-        self._provider, self._clock, self._timings = provider, clock, member
+    def __init__(self, provider: Provider, clock: Clock) -> None:
+        self._provider, self._clock = provider, clock
         self._memory = _Memory()
 
     async def look(self, *, depths: bool = True) -> Status:
@@ -183,7 +184,7 @@ class Watcher:
         if beat is None:
             return member
         still = self._clock.now() - beat.since
-        lapsed = member.here and still > self._timings.patience + self._timings.margin
+        lapsed = member.here and still > member.patience
         return replace(member, still=still, state="lapsed" if lapsed else member.state)
 
 
@@ -210,6 +211,7 @@ def _member_status(id: str, instance: str, session: str, fields: Mapping[str, An
         pid=number("pid"),
         host=text("host"),
         at=text("at"),
+        patience=patience_told(fields.get("patience")),
     )
 
 

@@ -37,7 +37,7 @@ class Fleet:
     @property
     def watcher(self) -> Watcher:
         """A new observer of this fleet, who has not seen anything yet."""
-        return Watcher(self.provider, self.clock, self.settings.member)
+        return Watcher(self.provider, self.clock)
 
     @property
     def orders(self) -> Orders:

@@ -15,6 +15,7 @@ from worker.cli.options import Options, global_options
 from worker.cli.output import print_json
 from worker.core.bounds import bounds
 from worker.core.names import BadName, check_queue_name, member_id
+from worker.core.roster import LONGEST_PATIENCE
 from worker.errors import ConfigurationError
 
 
@@ -58,7 +59,7 @@ def drain(instance: str, wait: bool) -> None:
         ids = [member_id(order.instance, order.session) for order in orders]
         if not wait:
             return {"sessions": ids}
-        within = _longest(fleet, "drain") + fleet.settings.member.patience
+        within = _longest(fleet, "drain") + LONGEST_PATIENCE
         done = await drained(fleet.watcher, fleet.clock, ids, within=within, every=fleet.every)
         return {"sessions": ids, **asdict(done)}
 

@@ -16,6 +16,9 @@ move all the same (a machine that was frozen together with its clock, or a write
 then its partitions already belong to others, and to believe it again would make two owners. The instance comes back
 under a new session, which proves nothing about the old one and owes nothing to it.
 
+D_m and m are the member's own, and stand in its status: while a setting is being changed they differ from the
+leader's. Of whom nothing is known, the longest is assumed that any member can have.
+
 All this rests on what members do: a session counts its trust from before each beat was sent, an answer that comes
 after the deadline extends nothing, and a session whose *first* beat has no answer within D_m(1-ρ)-m of its send is
 given up as well. Its beat may have landed all the same, and a clock may be running on it.
@@ -29,10 +32,20 @@ from dataclasses import dataclass
 from providers.interface import Version
 from worker.core.timings import Timings
 
+LONGEST_PATIENCE = 300.0
+"""Seconds: no member may have a longer one, as this is how long one is waited for that has not said its own."""
+
 
 def patience(member: Timings) -> float:
     """Return the seconds that a beat must stand still before its member is dead: D_m(1+ρ) + m."""
     return member.patience + member.margin
+
+
+def patience_told(told: object) -> float:
+    """Return the patience that a member's status tells; the longest where it tells none that can be."""
+    if isinstance(told, int | float) and not isinstance(told, bool) and 0 < told <= LONGEST_PATIENCE:
+        return float(told)
+    return LONGEST_PATIENCE
 
 
 @dataclass(slots=True)
@@ -45,15 +58,16 @@ class _Sighting:
 class Roster:
     """What one leader knows of the members' lives. Starts afresh with every term; time comes in as an argument.
 
-    `patience` as above; `gap` is how long the leader may go without a listing before it trusts no clock of its own:
-    after an outage all clocks start again, so that nobody pronounces a whole fleet dead in one breath.
+    `gap` is how long the leader may go without a listing before it trusts no clock of its own: after an outage all
+    clocks start again, so that nobody pronounces a whole fleet dead in one breath. `patience` is for members that have
+    not told theirs.
     """
 
-    def __init__(self, *, patience: float, gap: float) -> None:
+    def __init__(self, *, gap: float, patience: float = LONGEST_PATIENCE) -> None:
         if not 0 < gap < patience:
             raise ValueError(f"gap {gap} s must be positive and shorter than patience {patience} s")
-        self._patience = patience
-        self._gap = gap
+        self._gap, self._longest = gap, patience
+        self._patience: dict[str, float] = {}
         self._sightings: dict[str, _Sighting] = {}
         self._dead: set[str] = set()
         self._last: float | None = None  # receipt of the last listing
@@ -68,6 +82,10 @@ class Roster:
                 continue
             sighting = self._sightings.setdefault(member, _Sighting(None, now, proven=True))
             sighting.proven = True
+
+    def told(self, patience: Mapping[str, float]) -> None:
+        """Take note of members' own patience, in seconds."""
+        self._patience.update(patience)
 
     def saw(self, beats: Mapping[str, Version], *, sent: float, received: float) -> frozenset[str]:
         """Take one complete listing, and return who is dead by it and was not before.
@@ -93,7 +111,7 @@ class Roster:
         for member, sighting in self._sightings.items():
             if member not in beats and sighting.version is not None:
                 sighting.version, sighting.since = None, received
-            if sent - sighting.since >= self._patience:
+            if sent - sighting.since >= self._patience.get(member, self._longest):
                 fallen.add(member)
         for member in fallen:
             del self._sightings[member]
@@ -104,6 +122,7 @@ class Roster:
         """Drop members whose documents have been collected, and that no plan names any more."""
         for member in members:
             self._sightings.pop(member, None)
+            self._patience.pop(member, None)
             self._dead.discard(member)
 
     @property

@@ -60,7 +60,7 @@ class Session:
         self._settings, self._wishes, self._clock = settings, wishes, SystemClock()
         self._fleet = LocalFleet(store, count=wishes.count, app=settings.app, env={"WORKER_LOG_LEVEL": level})
         self._provider = connect(store, total=settings.leader.total, options=settings.store_options)
-        self._look = Look(Watcher(self._provider, self._clock, settings.member), self._clock, settings, app)
+        self._look = Look(Watcher(self._provider, self._clock), self._clock, settings, app)
         found = bounds(settings.leader, settings.member, drain_timeout=settings.drain_seconds)
         self._promises = {bound.name: bound for bound in found}
         self._keys, self._note, self._stop = Keys(), "", asyncio.Event()

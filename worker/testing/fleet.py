@@ -8,8 +8,9 @@ One seed is one run, always the same. A broken promise raises `SimulationFailed`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any
 
 from providers.interface import Expiry
@@ -71,8 +72,10 @@ class FleetSim:
     """One simulated fleet. `run` returns a `Report`, or raises `SimulationFailed`.
 
     What is not given is drawn from the seed: `instances` (3 to 5), `lease` (3 or 15 s), `duration` of the faults (40
-    leases, true seconds), and `events`, of a `profile` if one is given. Every other seed has a store that keeps
-    leases itself, unless `expiry` says who does. `echo` sees each line of the timeline.
+    leases, true seconds), and `events`, of a `profile` if one is given. `leases` are those of single machines, from
+    the first one, where a setting is being changed; the promised bounds are those of `lease`, so let it be the
+    longest. Every other seed has a store that keeps leases itself, unless `expiry` says who does. `echo` sees each
+    line of the timeline.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class FleetSim:
         instances: int | None = None,
         partitions: int = 6,
         lease: float | None = None,
+        leases: Sequence[float] = (),
         duration: float | None = None,
         profile: Profile | None = None,
         events: Schedule | None = None,
@@ -121,8 +125,9 @@ class FleetSim:
                 f"i-{number}",
                 LocalClock(dice.uniform(10, 1e6), self.events.rates[number]),
                 dice.choice((0.0, dice.uniform(-100, 100))),
+                leader_timings(own),
             )
-            for number in range(instances)
+            for number, own in zip(range(instances), chain(leases, repeat(lease)), strict=False)
         ]
         self._operator = self._hire()
         self._trouble = Trouble(

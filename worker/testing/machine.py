@@ -11,7 +11,7 @@ from providers.interface import ProviderError
 from providers.provider import Provider
 from worker.app import App
 from worker.core.backoff import delay
-from worker.core.timings import Timings
+from worker.core.timings import Timings, member_timings
 from worker.errors import Exit
 from worker.ports import Ports
 from worker.telemetry import silent
@@ -73,8 +73,6 @@ class World(Protocol):
     app: App
     build: Build
     seed: int
-    leader: Timings
-    member: Timings
 
     def watcher(self, node: Node) -> Watcher:
         """Return what sees the calls of user code in this life."""
@@ -92,8 +90,9 @@ class World(Protocol):
 class Machine:
     """One instance. `boot` starts the launcher, which starts the worker again whenever it has died."""
 
-    def __init__(self, world: World, name: str, clock: LocalClock, wall_error: float) -> None:
+    def __init__(self, world: World, name: str, clock: LocalClock, wall_error: float, leader: Timings) -> None:
         self.name = name
+        self.leader, self.member = leader, member_timings(leader)
         self.clock = SimClock(world.loop, clock, world.seed, name, wall_error=wall_error)
         self.life: Life | None = None
         self.wanted = False  # the launcher runs, and has not been told to stop
@@ -116,7 +115,7 @@ class Machine:
         self._lives += 1
         node = Node(f"{self.name}#{self._lives}", self.clock.local)
         deadman = SimDeadMan(world.loop, self.clock, self._dead_man, stream(world.seed, node.name, "dead-man"))
-        provider = Provider(world.network.driver, total=world.leader.total, lane=world.network.lane(self.name))
+        provider = Provider(world.network.driver, total=self.leader.total, lane=world.network.lane(self.name))
         ports = Ports(
             fleet="simulated",
             instance=self.name,
@@ -125,8 +124,8 @@ class Machine:
             deadman=deadman,
             handlers=SimHandlers(world.watcher(node), stream(world.seed, node.name, "handlers")),
             events=silent(lambda fields: world.told(self, fields)),
-            leader=world.leader,
-            member=world.member,
+            leader=self.leader,
+            member=self.member,
         )
         world.timeline.add(self.name, "[start]", life=self._lives)
         runtime = world.build(world.app, ports)
