@@ -13,6 +13,7 @@ import pytest
 
 from providers.interface import Expiry
 from worker.core import bounds
+from worker.core.roster import LONGEST_PATIENCE
 from worker.core.timings import Timings, leader_timings, member_timings
 from worker.testing.fleet import FleetSim
 from worker.testing.schedule import Fault, Profile, Schedule, Sending
@@ -76,14 +77,18 @@ def test_a_lease_that_is_being_changed_breaks_no_promise(seed: int, profile: Pro
 
 
 def emptied(seed: int, expiry: Expiry, *faults: Fault) -> FleetSim:
-    """A fleet at work, whose store is emptied at some moment between two renewals, and what else goes wrong."""
+    """A fleet at work, whose store is emptied at some moment between two renewals, and what else goes wrong.
+
+    It has the time in which an owner is waited for of whom the store has forgotten everything.
+    """
     lease = (3.0, 15.0)[seed % 2]
     at = (8 + seed / 12) * lease
     rates = [(0.9, 1.0, 1.1)[(seed + number) % 3] for number in range(3)]
     sendings = [Sending(lease * number / 2, number, f"k{number % 7}", "plain", number % 3 == 0) for number in range(60)]
     later = [replace(fault, at=at + fault.at * lease) for fault in faults]
     events = Schedule(CLEAR, [], rates, [Fault(at, "wipe"), *later], sendings)
-    return FleetSim(seed, instances=3, lease=lease, duration=40 * lease, events=events, expiry=expiry)
+    duration = at + 30 * lease + LONGEST_PATIENCE
+    return FleetSim(seed, instances=3, lease=lease, duration=duration, events=events, expiry=expiry)
 
 
 @KINDS
